@@ -1,0 +1,124 @@
+/**
+ * Asks upstream whether this client may have this answer, and turns its yes into what is generated:
+ * the request with the haves that upstream acknowledged, without the shallows that it has pruned.
+ * Shared by njs (requests that it reads) and the sidecar (those too large for njs).
+ */
+import type { FetchRequest } from './fetch-request.ts'
+import type { PktSource } from './pkt-line.ts'
+import { type ProbeAnswer, readProbeAnswer, writeProbe } from './probe.ts'
+import type { Reason } from './reasons.ts'
+import {
+  readAdvertisedTags,
+  readLsRefsTags,
+  type TagStateAnswer,
+  writeTagsRequest,
+} from './tag-state.ts'
+
+/** The body of a 200, whole and inflated; or null for any other answer, or one over its bound. */
+export interface Upstream {
+  /** POST git-upload-pack. The text is ASCII or it is no yes. */
+  probe(body: string): Promise<string | null>
+  /** POST git-upload-pack with ls-refs. */
+  lsRefs(body: string): Promise<PktSource | null>
+  /** GET info/refs as the client would. */
+  advertisement(): Promise<PktSource | null>
+  /** An object id of this many hex digits that upstream cannot know, new each time. */
+  unknownOid(digits: number): string
+  maxTags: number
+}
+
+export type Verdict =
+  | { kind: 'yes'; request: FetchRequest; tags: string[] | null }
+  | { kind: 'pass'; reason: Reason }
+
+/** How often a probe is repeated without a shallow oid that upstream has pruned. */
+const MAX_PRUNED = 3
+
+export async function authorize(request: FetchRequest, upstream: Upstream): Promise<Verdict> {
+  const asked = await Promise.all([
+    probeUntilAnswered(request, upstream),
+    request.includeTag ? askTags(request, upstream) : Promise.resolve(null),
+  ])
+  const verdict = asked[0] as Verdict
+  const tags = asked[1] as TagStateAnswer | null
+  if (verdict.kind === 'pass' || tags === null) {
+    return verdict
+  }
+  if (tags.kind === 'pass') {
+    return tags
+  }
+  return { kind: 'yes', request: verdict.request, tags: tags.lines }
+}
+
+async function probeUntilAnswered(request: FetchRequest, upstream: Upstream): Promise<Verdict> {
+  let asked = request
+  for (let pruned = 0; pruned <= MAX_PRUNED; pruned++) {
+    const unknown = upstream.unknownOid(request.format === 'sha1' ? 40 : 64)
+    const body = await upstream.probe(writeProbe(asked, unknown))
+    const step = judge(asked, body)
+    if (step.retry === null) {
+      return step.verdict
+    }
+    asked = step.retry
+  }
+  return { kind: 'pass', reason: 'refused' }
+}
+
+interface Step {
+  verdict: Verdict
+  /** The request without a pruned shallow, to be asked again. */
+  retry: FetchRequest | null
+}
+
+function judge(asked: FetchRequest, body: string | null): Step {
+  if (body === null) {
+    return stop({ kind: 'pass', reason: 'no-answer' })
+  }
+  const answer = readProbeAnswer(asked, body)
+  if (answer.kind === 'yes') {
+    return stop(acknowledge(asked, answer.acknowledged))
+  }
+  return { verdict: refusal(asked, body), retry: withoutPruned(asked, answer) }
+}
+
+function stop(verdict: Verdict): Step {
+  return { verdict, retry: null }
+}
+
+/** A server without wait-for-done dies on the line: an empty 200. */
+function refusal(asked: FetchRequest, body: string): Verdict {
+  const died = body === '' && asked.haves.length > 0
+  return { kind: 'pass', reason: died ? 'haves-unprobed' : 'refused' }
+}
+
+/** Upstream ignores a shallow oid that it has pruned; so do the key and what is generated. */
+function withoutPruned(asked: FetchRequest, answer: ProbeAnswer): FetchRequest | null {
+  if (asked.family !== 2 || answer.kind !== 'not-our-ref') {
+    return null
+  }
+  const oid = answer.oid
+  if (asked.wants.includes(oid) || !asked.shallows.includes(oid)) {
+    return null
+  }
+  return Object.assign({}, asked, { shallows: asked.shallows.filter((shallow) => shallow !== oid) })
+}
+
+function acknowledge(asked: FetchRequest, acknowledged: string[]): Verdict {
+  // Without a have upload-pack sends a pack at once, where this client waits for acknowledgments.
+  if (asked.haves.length > 0 && acknowledged.length === 0 && !asked.done) {
+    return { kind: 'pass', reason: 'no-common' }
+  }
+  return { kind: 'yes', request: Object.assign({}, asked, { haves: acknowledged }), tags: null }
+}
+
+async function askTags(request: FetchRequest, upstream: Upstream): Promise<TagStateAnswer> {
+  const limits = { format: request.format, maxTags: upstream.maxTags }
+  const body =
+    request.family === 2
+      ? await upstream.lsRefs(writeTagsRequest(request.format))
+      : await upstream.advertisement()
+  if (body === null) {
+    return { kind: 'pass', reason: 'tag-state' }
+  }
+  return request.family === 2 ? readLsRefsTags(body, limits) : readAdvertisedTags(body, limits)
+}

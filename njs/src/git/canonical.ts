@@ -1,0 +1,95 @@
+/**
+ * Rebuilds a request from what was parsed. Client bytes are never piped to git or to upstream:
+ * two requests with the same canonical form get the same answer, whatever their order, duplicates
+ * and agents were.
+ */
+import type { FetchRequest } from './fetch-request.ts'
+import { pktLine } from './pkt-line.ts'
+
+export function sortedUnique(oids: string[]): string[] {
+  const sorted = oids.slice().sort()
+  return sorted.filter((oid, i) => i === 0 || oid !== sorted[i - 1])
+}
+
+/** Thin packs need a base that the client has; without haves and shallows they are never thin. */
+export function needsThinPack(request: FetchRequest): boolean {
+  return request.thinPack && request.haves.length + request.shallows.length > 0
+}
+
+/** The lines that say what is wanted, in canonical order and without line feeds; haves not included. */
+export function canonicalNeeds(request: FetchRequest): string[] {
+  const lines = sortedUnique(request.wants).map((oid) => 'want ' + oid)
+  sortedUnique(request.shallows).forEach((oid) => {
+    lines.push('shallow ' + oid)
+  })
+  if (request.deepen !== null) {
+    lines.push(request.deepen)
+  }
+  if (request.filter !== null) {
+    lines.push('filter ' + request.filter)
+  }
+  return lines
+}
+
+export function canonicalHaves(request: FetchRequest): string[] {
+  return sortedUnique(request.haves).map((oid) => 'have ' + oid)
+}
+
+/** Options that shape the pack. Progress is not one of them: it travels in band 2. */
+export function canonicalOptions(request: FetchRequest): string[] {
+  const options: string[] = []
+  if (needsThinPack(request)) {
+    options.push('thin-pack')
+  }
+  if (request.includeTag) {
+    options.push('include-tag')
+  }
+  if (request.ofsDelta) {
+    options.push('ofs-delta')
+  }
+  return options
+}
+
+/** The body that is fed to upload-pack, always with no-progress. ASCII. */
+export function writeCanonicalRequest(request: FetchRequest): string {
+  return request.family === 2 ? writeV2(request) : writeV0(request)
+}
+
+export function writeV2Head(command: string, request: Pick<FetchRequest, 'format'>): string {
+  // An upstream that does not know the capability dies of it, and sha1 is the default.
+  const format = request.format === 'sha1' ? '' : pktLine('object-format=sha256\n')
+  return pktLine('command=' + command + '\n') + format + '0001'
+}
+
+export function writeLines(lines: string[]): string {
+  return lines.map((line) => pktLine(line + '\n')).join('')
+}
+
+function writeV2(request: FetchRequest): string {
+  const done = request.done ? ['done'] : []
+  const lines = canonicalOptions(request).concat(
+    ['no-progress'],
+    canonicalNeeds(request),
+    canonicalHaves(request),
+    done
+  )
+  return writeV2Head('fetch', request) + writeLines(lines) + '0000'
+}
+
+function writeV0(request: FetchRequest): string {
+  const options = canonicalOptions(request).concat(['no-progress'])
+  return writeV0Needs(request, options, canonicalNeeds(request)) + '0000' + pktLine('done\n')
+}
+
+/** The first part of a v0 request: capabilities ride on the first want. */
+export function writeV0Needs(request: FetchRequest, options: string[], needs: string[]): string {
+  const capabilities = ['side-band-64k'].concat(options)
+  if (request.filter !== null) {
+    capabilities.push('filter')
+  }
+  if (request.format !== 'sha1') {
+    capabilities.push('object-format=sha256')
+  }
+  const first = needs[0] + ' ' + capabilities.join(' ')
+  return writeLines([first].concat(needs.slice(1)))
+}

@@ -1,0 +1,74 @@
+/** Decides by the request's head whether its body is worth reading. */
+import type { FetchRequest, Parsed } from './fetch-request.ts'
+import type { PktSource } from './pkt-line.ts'
+import { parseUploadRequest } from './protocol-v0.ts'
+import { parseFetchRequest } from './protocol-v2.ts'
+import type { Reason } from './reasons.ts'
+
+export interface RequestHead {
+  method: string
+  contentType: string
+  contentEncoding: string
+  gitProtocol: string
+  authorization: string
+  /** Range, If-* and TE, joined: what no git client sends with a fetch. */
+  conditions: string
+}
+
+export interface Service {
+  method: string
+  contentType: string
+  answerType: string
+}
+
+/** What is cached, by method and media type. Source: gitprotocol-http(5), "Smart Service git-upload-pack". */
+export const SERVICES: Service[] = [
+  {
+    method: 'POST',
+    contentType: 'application/x-git-upload-pack-request',
+    answerType: 'application/x-git-upload-pack-result',
+  },
+]
+
+/** Null where the body is to be read, else the reason to pass. */
+export function refuseHead(head: RequestHead): Reason | null {
+  if (!SERVICES.some((service) => service.method === head.method)) {
+    return 'method'
+  }
+  if (!SERVICES.some((service) => service.contentType === head.contentType)) {
+    return 'content-type'
+  }
+  if (head.conditions !== '') {
+    return 'conditional'
+  }
+  if (!/^(|gzip|x-gzip|identity)$/.test(head.contentEncoding)) {
+    return 'content-encoding'
+  }
+  // Negotiate, NTLM and Digest spend themselves on one request.
+  if (!/^$|^(basic|bearer) /i.test(head.authorization)) {
+    return 'auth-scheme'
+  }
+  return protocolFamily(head.gitProtocol) === null ? 'git-protocol' : null
+}
+
+export function isGzip(contentEncoding: string): boolean {
+  return /^(x-)?gzip$/.test(contentEncoding)
+}
+
+/**
+ * The protocol family that upstream will speak: the highest `version=` of the colon-separated list,
+ * 0 without one. Null where the header says anything else. Source: git's protocol.c.
+ */
+export function protocolFamily(gitProtocol: string): FetchRequest['family'] | null {
+  const items = gitProtocol === '' ? [] : gitProtocol.split(':')
+  if (!items.every((item) => /^version=[012]$/.test(item))) {
+    return null
+  }
+  return items.includes('version=2') ? 2 : 0
+}
+
+export function parseBody(body: PktSource, gitProtocol: string, maxLines: number): Parsed {
+  return protocolFamily(gitProtocol) === 2
+    ? parseFetchRequest(body, maxLines)
+    : parseUploadRequest(body, maxLines)
+}

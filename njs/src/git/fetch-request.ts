@@ -1,0 +1,125 @@
+/**
+ * What a client asks for, whichever protocol version carried it, and the lines that v2 `fetch`
+ * and v0/v1 upload requests share. Source: gitprotocol-v2(5) "fetch", gitprotocol-pack(5).
+ */
+import { parseFilterSpec } from './filter-spec.ts'
+import type { Reason } from './reasons.ts'
+
+export type ObjectFormat = 'sha1' | 'sha256'
+
+export interface FetchRequest {
+  /** 2, or 0 for both v0 and v1: their answers to a POST are the same bytes. */
+  family: 0 | 2
+  format: ObjectFormat
+  wants: string[]
+  /** In the client's order: git names the newest first. */
+  haves: string[]
+  shallows: string[]
+  /** The whole line, `deepen 1` or `deepen-since 1700000000`, or null. */
+  deepen: string | null
+  filter: string | null
+  done: boolean
+  ofsDelta: boolean
+  thinPack: boolean
+  includeTag: boolean
+  noProgress: boolean
+}
+
+export type Parsed = { kind: 'fetch'; request: FetchRequest } | { kind: 'pass'; reason: Reason }
+
+export function pass(reason: Reason): { kind: 'pass'; reason: Reason } {
+  return { kind: 'pass', reason }
+}
+
+export function emptyRequest(family: 0 | 2): FetchRequest {
+  return {
+    family,
+    format: 'sha1',
+    wants: [],
+    haves: [],
+    shallows: [],
+    deepen: null,
+    filter: null,
+    done: false,
+    ofsDelta: false,
+    thinPack: false,
+    includeTag: false,
+    noProgress: false,
+  }
+}
+
+/** Lines with an object id, and where it goes. */
+const OID_LINES: { [name: string]: 'wants' | 'haves' | 'shallows' } = {
+  'want ': 'wants',
+  'have ': 'haves',
+  'shallow ': 'shallows',
+}
+
+/** Lines that may change an answer by what only upstream knows, and why they pass. */
+const PASSED_LINES: { [name: string]: Reason } = {
+  'deepen-relative': 'deepen-relative',
+  'deepen-not': 'deepen-not',
+  'want-ref': 'want-ref',
+  'sideband-all': 'sideband-all',
+  'packfile-uris': 'packfile-uris',
+}
+
+/** A row of a table, and not what every object inherits: `constructor` is no known line. */
+export function own<T>(table: { [name: string]: T }, name: string): T | undefined {
+  return Object.prototype.hasOwnProperty.call(table, name) ? table[name] : undefined
+}
+
+/**
+ * Takes a line that both protocol families know into `request`.
+ * Returns null where it was taken, else the reason to pass.
+ */
+export function takeLine(request: FetchRequest, line: string): Reason | null {
+  const space = line.indexOf(' ')
+  const name = space < 0 ? line : line.substring(0, space)
+  const field = own(OID_LINES, name + ' ')
+  if (field !== undefined) {
+    const oid = line.substring(space + 1)
+    request[field].push(oid)
+    return isOid(oid, request.format) ? null : 'oid'
+  }
+  if (name === 'deepen' || name === 'deepen-since') {
+    return takeDeepen(request, name, line)
+  }
+  if (name === 'filter') {
+    return takeFilter(request, line.substring(7))
+  }
+  return own(PASSED_LINES, name) || 'argument'
+}
+
+function takeDeepen(request: FetchRequest, name: string, line: string): Reason | null {
+  if (request.deepen !== null) {
+    return 'repeated'
+  }
+  const value = line.substring(name.length + 1)
+  if (!/^[1-9][0-9]{0,9}$/.test(value)) {
+    return 'argument'
+  }
+  request.deepen = line
+  return null
+}
+
+function takeFilter(request: FetchRequest, spec: string): Reason | null {
+  if (request.filter !== null) {
+    return 'repeated'
+  }
+  if (!parseFilterSpec(spec)) {
+    return 'filter'
+  }
+  request.filter = spec
+  return null
+}
+
+/** Lower-case hexadecimal of the format's length: git takes upper-case too, but then it is not ours. */
+export function isOid(oid: string, format: ObjectFormat): boolean {
+  return format === 'sha1' ? /^[0-9a-f]{40}$/.test(oid) : /^[0-9a-f]{64}$/.test(oid)
+}
+
+/** deepen-since depends on the clock of the moment: shared while it is made, never stored. */
+export function isStorable(request: FetchRequest): boolean {
+  return request.deepen === null || request.deepen.indexOf('deepen-since') !== 0
+}

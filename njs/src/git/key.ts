@@ -1,0 +1,31 @@
+/**
+ * The name of a stored answer: everything that shapes it, and nothing else. Repository and
+ * upstream are in it, or one repository's pack would be served under another's path.
+ */
+import { canonicalHaves, canonicalNeeds, canonicalOptions } from './canonical.ts'
+import type { FetchRequest } from './fetch-request.ts'
+
+export const KEY_VERSION = 'nginx-git-cache 1'
+
+export interface KeyScope {
+  upstream: string
+  /** From `repositoryId`. */
+  repository: string
+  /** Hash of the tag state where the request has include-tag, else ''. */
+  tagState: string
+}
+
+/** The text whose sha256 is the key. */
+export function keyText(request: FetchRequest, scope: KeyScope): string {
+  return [
+    KEY_VERSION,
+    'upstream ' + scope.upstream,
+    'repository ' + scope.repository,
+    'protocol ' + request.family,
+    'object-format ' + request.format,
+    'tag-state ' + (request.includeTag ? scope.tagState : ''),
+    'done ' + request.done,
+  ]
+    .concat(canonicalOptions(request), canonicalNeeds(request), canonicalHaves(request))
+    .join('\n')
+}

@@ -1,0 +1,109 @@
+/**
+ * The probe: asks upstream the client's own question with the costly part left out. Every argument
+ * line but `done`, and one have that upstream cannot know: the answer is `NAK` and no pack is made.
+ * What the client merely names is asked for as well, since it shapes the answer.
+ * Source: gitprotocol-v2(5) "fetch", `wait-for-done`; upload-pack.c.
+ */
+import {
+  canonicalNeeds,
+  canonicalOptions,
+  sortedUnique,
+  writeLines,
+  writeV0Needs,
+  writeV2Head,
+} from './canonical.ts'
+import type { FetchRequest } from './fetch-request.ts'
+import { asciiSource, chomp, FLUSH, type Pkt, pktLine, readPkts } from './pkt-line.ts'
+
+export type ProbeAnswer =
+  /** Upstream gives this client these objects; `acknowledged` are the haves that it knows. */
+  | { kind: 'yes'; acknowledged: string[] }
+  /** Upstream does not have this object, or not for this client. */
+  | { kind: 'not-our-ref'; oid: string }
+  | { kind: 'no' }
+
+/** A shallow oid is a want in disguise: `deepen` sends what lies behind it. */
+function withShallowsAsWants(request: FetchRequest): FetchRequest {
+  return Object.assign({}, request, { wants: request.wants.concat(request.shallows) })
+}
+
+export function writeProbe(request: FetchRequest, unknownOid: string): string {
+  const asked = withShallowsAsWants(request)
+  return request.family === 2 ? writeV2Probe(asked, unknownOid) : writeV0Probe(asked, unknownOid)
+}
+
+function writeV2Probe(asked: FetchRequest, unknownOid: string): string {
+  // Oldest first: git >= 2.45 does not acknowledge the parents of haves that it saw earlier.
+  const haves = asked.haves
+    .slice()
+    .reverse()
+    .map((oid) => 'have ' + oid)
+  const wait = asked.haves.length > 0 ? ['wait-for-done'] : []
+  const lines = canonicalOptions(asked).concat(
+    ['no-progress'],
+    wait,
+    canonicalNeeds(asked),
+    haves,
+    ['have ' + unknownOid]
+  )
+  return writeV2Head('fetch', asked) + writeLines(lines) + '0000'
+}
+
+function writeV0Probe(asked: FetchRequest, unknownOid: string): string {
+  const needs = canonicalNeeds(asked).filter((line) => line.indexOf('deepen') !== 0)
+  const options = canonicalOptions(asked).concat(['no-progress'])
+  return (
+    writeV0Needs(asked, options, needs) + '0000' + pktLine('have ' + unknownOid + '\n') + '0000'
+  )
+}
+
+/** Reads the complete body of upstream's answer to `writeProbe(request)`. */
+export function readProbeAnswer(request: FetchRequest, body: string): ProbeAnswer {
+  const pkts = readPkts(asciiSource(body))
+  if (pkts === null || pkts.length === 0) {
+    return { kind: 'no' }
+  }
+  const refused = readRefusal(pkts)
+  if (refused !== null) {
+    return { kind: 'not-our-ref', oid: refused }
+  }
+  const acknowledged = request.family === 2 ? readV2Yes(request, pkts) : readV0Yes(body)
+  return acknowledged === null ? { kind: 'no' } : { kind: 'yes', acknowledged }
+}
+
+function readRefusal(pkts: Pkt[]): string | null {
+  if (pkts.length !== 1 || typeof pkts[0] !== 'string') {
+    return null
+  }
+  const match = /^ERR upload-pack: not our ref ([0-9a-f]{40}|[0-9a-f]{64})\n?$/.exec(pkts[0])
+  return match === null ? null : (match[1] as string)
+}
+
+function readV0Yes(body: string): string[] | null {
+  return body === '0008NAK\n' ? [] : null
+}
+
+function readV2Yes(request: FetchRequest, pkts: Pkt[]): string[] | null {
+  const last = pkts.length - 1
+  if (last < 2 || pkts[0] !== 'acknowledgments\n' || pkts[last] !== FLUSH) {
+    return null
+  }
+  if (pkts[1] === 'NAK\n') {
+    return last === 2 ? [] : null
+  }
+  const sent: { [oid: string]: true } = Object.create(null)
+  request.haves.forEach((oid) => {
+    sent[oid] = true
+  })
+  const acknowledged: string[] = []
+  for (let i = 1; i < last; i++) {
+    const line = pkts[i]
+    const oid = typeof line === 'string' && line.indexOf('ACK ') === 0 ? chomp(line).slice(4) : ''
+    // `ready`, or an ACK of what was not sent: a server that does something else than was asked.
+    if (sent[oid] !== true) {
+      return null
+    }
+    acknowledged.push(oid)
+  }
+  return sortedUnique(acknowledged)
+}

@@ -1,0 +1,153 @@
+/** Reads an upload request of protocol v0 or v1. Source: gitprotocol-pack(5), gitprotocol-capabilities(5). */
+import type { FetchRequest, Parsed } from './fetch-request.ts'
+import { emptyRequest, own, pass, takeLine } from './fetch-request.ts'
+import { chomp, FLUSH, type PktSource, readPkt } from './pkt-line.ts'
+import { takeObjectFormat } from './protocol-v2.ts'
+import type { Reason } from './reasons.ts'
+
+/**
+ * Capabilities on the first want that change no byte of an answer that we keep (no haves, done):
+ * upload-pack then says a plain NAK under every multi_ack mode.
+ */
+const IGNORED = [
+  'multi_ack',
+  'multi_ack_detailed',
+  'no-done',
+  'side-band',
+  'shallow',
+  'deepen-since',
+  'deepen-not',
+  'allow-tip-sha1-in-want',
+  'allow-reachable-sha1-in-want',
+]
+
+const FLAGS: { [name: string]: 'ofsDelta' | 'thinPack' | 'includeTag' | 'noProgress' } = {
+  'ofs-delta': 'ofsDelta',
+  'thin-pack': 'thinPack',
+  'include-tag': 'includeTag',
+  'no-progress': 'noProgress',
+}
+
+interface V0State {
+  sideBand: boolean
+  filter: boolean
+  flushed: boolean
+}
+
+export function parseUploadRequest(body: PktSource, maxLines: number): Parsed {
+  const request = emptyRequest(0)
+  const state: V0State = { sideBand: false, filter: false, flushed: false }
+  let pos = 0
+  for (let lines = 0; pos < body.length; lines++) {
+    if (lines > maxLines) {
+      return pass('too-many-lines')
+    }
+    const read = readPkt(body, pos)
+    if (read === null) {
+      return pass('body')
+    }
+    pos = read.next
+    const reason = takePkt(request, state, read.pkt)
+    if (reason !== null) {
+      return pass(reason)
+    }
+    if (request.done) {
+      return pos === body.length ? finish(request, state) : pass('body')
+    }
+  }
+  return finish(request, state)
+}
+
+function takePkt(request: FetchRequest, state: V0State, pkt: string | number): Reason | null {
+  if (pkt === FLUSH) {
+    if (request.wants.length === 0) {
+      return 'empty'
+    }
+    // A second one ends the round: git answers NAK and reads no further.
+    const again = state.flushed
+    state.flushed = true
+    return again ? 'v0-no-done' : null
+  }
+  if (typeof pkt !== 'string') {
+    return 'body'
+  }
+  const line = chomp(pkt)
+  if (state.flushed) {
+    if (line !== 'done') {
+      return line.indexOf('have ') === 0 ? 'v0-haves' : 'argument'
+    }
+    request.done = true
+    return null
+  }
+  return request.wants.length === 0 ? takeFirstWant(request, state, line) : takeNeed(request, line)
+}
+
+/** `want <oid> <capability>...`: libgit2 puts one space or none before the capabilities. */
+function takeFirstWant(request: FetchRequest, state: V0State, line: string): Reason | null {
+  const words = line.split(' ')
+  for (let i = 2; i < words.length; i++) {
+    const word = words[i] as string
+    const reason = takeCapability(request, state, word)
+    if (reason !== null) {
+      return reason
+    }
+  }
+  if (words[0] !== 'want') {
+    return 'body'
+  }
+  const oid = words[1] || ''
+  // Clients of v0 and v1 do not name the format: the server takes its own.
+  if (oid.length === 64 && request.format === 'sha1') {
+    request.format = 'sha256'
+  }
+  return takeLine(request, 'want ' + oid)
+}
+
+function takeCapability(request: FetchRequest, state: V0State, word: string): Reason | null {
+  const flag = own(FLAGS, word)
+  if (flag !== undefined) {
+    request[flag] = true
+    return null
+  }
+  if (word === 'side-band-64k') {
+    state.sideBand = true
+    return null
+  }
+  if (word === 'filter') {
+    state.filter = true
+    return null
+  }
+  if (word.indexOf('object-format=') === 0) {
+    return takeObjectFormat(request, word.substring(14))
+  }
+  if (word === 'deepen-relative') {
+    return 'deepen-relative'
+  }
+  if (word === '' || IGNORED.includes(word) || /^(agent|session-id)=/.test(word)) {
+    return null
+  }
+  return 'capability'
+}
+
+function takeNeed(request: FetchRequest, line: string): Reason | null {
+  return line.indexOf('have ') === 0 ? 'v0-haves' : takeLine(request, line)
+}
+
+function finish(request: FetchRequest, state: V0State): Parsed {
+  if (request.wants.length === 0) {
+    return pass('empty')
+  }
+  if (!state.flushed) {
+    return pass('body')
+  }
+  if (!request.done) {
+    return pass('v0-no-done')
+  }
+  if (!state.sideBand) {
+    return pass('v0-side-band')
+  }
+  if (request.filter !== null && !state.filter) {
+    return pass('filter')
+  }
+  return { kind: 'fetch', request }
+}

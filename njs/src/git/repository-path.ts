@@ -1,0 +1,33 @@
+/** From the path of a request to the repository that it names. Case is kept: forges differ in it. */
+
+const SERVICE = '/git-upload-pack'
+const PLAIN = /^(\/[A-Za-z0-9._~+@,:=-]{1,255})+$/
+
+/**
+ * The repository's path in the request target (`/group/repo.git/git-upload-pack`), as the client
+ * spelt it, or null for anything but plain segments: what nginx, the forge and we could read
+ * differently (`..`, `//`, `%2f`, a query) is not ours to read.
+ */
+export function parseRepositoryPath(target: string): string | null {
+  const end = target.length - SERVICE.length
+  if (end < 1 || target.length > 1024 || target.substring(end) !== SERVICE) {
+    return null
+  }
+  const path = target.substring(0, end)
+  const dots = path.split('/').some((segment) => segment === '.' || segment === '..')
+  return PLAIN.test(path) && !dots ? path : null
+}
+
+/** `x` and `x.git` are one repository: one mirror, one set of answers. */
+export function repositoryId(path: string): string {
+  const id = path.replace(/\/+$/, '')
+  return id.slice(-4) === '.git' && id.length > 5 ? id.slice(0, -4) : id
+}
+
+/** Takes the operator's prefix off a path: `/git` from `/git/a/b`; null where it is not there. */
+export function stripPrefix(path: string, prefix: string): string | null {
+  if (prefix === '') {
+    return path
+  }
+  return path.indexOf(prefix + '/') === 0 ? path.substring(prefix.length) : null
+}

@@ -1,0 +1,140 @@
+/**
+ * The tag state: all of refs/tags/ as upstream shows it to this client, with peeled ids. With
+ * include-tag, upload-pack adds the annotated tags that exist at that moment, so the state is part
+ * of the key and the answer is generated in a view that has exactly these tags.
+ * Source: gitprotocol-v2(5) "ls-refs"; gitprotocol-pack(5) "Reference Discovery"; git-check-ref-format(1).
+ */
+import { writeLines, writeV2Head } from './canonical.ts'
+import type { ObjectFormat } from './fetch-request.ts'
+import { isOid } from './fetch-request.ts'
+import { chomp, FLUSH, type PktSource, readPkt } from './pkt-line.ts'
+import type { Reason } from './reasons.ts'
+
+/** Sorted lines `<oid> <refname>` or `<oid> <refname> <peeled oid>`. */
+export type TagStateAnswer = { kind: 'tags'; lines: string[] } | { kind: 'pass'; reason: Reason }
+
+export interface TagLimits {
+  format: ObjectFormat
+  maxTags: number
+}
+
+export function writeTagsRequest(format: ObjectFormat): string {
+  return writeV2Head('ls-refs', { format }) + writeLines(['peel', 'ref-prefix refs/tags/']) + '0000'
+}
+
+/** Reads the complete answer to `writeTagsRequest`. */
+export function readLsRefsTags(body: PktSource, limits: TagLimits): TagStateAnswer {
+  const lines: string[] = []
+  let pos = 0
+  for (;;) {
+    const read = readPkt(body, pos)
+    if (read === null || (typeof read.pkt !== 'string' && read.pkt !== FLUSH)) {
+      return { kind: 'pass', reason: 'tag-state' }
+    }
+    pos = read.next
+    if (read.pkt === FLUSH) {
+      return pos === body.length
+        ? { kind: 'tags', lines: lines.sort() }
+        : { kind: 'pass', reason: 'tag-state' }
+    }
+    const reason = takeTag(lines, chomp(read.pkt as string).split(' '), limits)
+    if (reason !== null) {
+      return { kind: 'pass', reason }
+    }
+  }
+}
+
+function takeTag(lines: string[], words: string[], limits: TagLimits): Reason | null {
+  const oid = words[0] as string
+  const name = words[1] || ''
+  const peeled = words.length === 3 ? readPeeled(words[2] as string) : ''
+  if (words.length > 3 || peeled === null || !isOid(oid, limits.format)) {
+    return 'tag-state'
+  }
+  if (peeled !== '' && !isOid(peeled, limits.format)) {
+    return 'tag-state'
+  }
+  if (!isTagName(name)) {
+    return 'tag-name'
+  }
+  if (lines.length >= limits.maxTags) {
+    return 'tags-limit'
+  }
+  lines.push(peeled === '' ? oid + ' ' + name : oid + ' ' + name + ' ' + peeled)
+  return null
+}
+
+function readPeeled(word: string): string | null {
+  return word.indexOf('peeled:') === 0 ? word.substring(7) : null
+}
+
+/**
+ * Reads the tags from the answer to `GET info/refs?service=git-upload-pack` of protocol v0 or v1,
+ * which is how a client of these versions learns them.
+ */
+export function readAdvertisedTags(body: PktSource, limits: TagLimits): TagStateAnswer {
+  const tags: string[][] = []
+  let pos = 0
+  let flushes = 0
+  while (flushes < 2) {
+    const read = readPkt(body, pos)
+    if (read === null || (typeof read.pkt !== 'string' && read.pkt !== FLUSH)) {
+      return { kind: 'pass', reason: 'tag-state' }
+    }
+    pos = read.next
+    if (read.pkt === FLUSH) {
+      flushes++
+    } else if (flushes === 0 && read.pkt !== '# service=git-upload-pack\n') {
+      return { kind: 'pass', reason: 'tag-state' }
+    } else if (flushes === 1 && !takeAdvertised(tags, chomp(read.pkt as string))) {
+      return { kind: 'pass', reason: 'tag-state' }
+    }
+  }
+  return pos === body.length
+    ? finishAdvertised(tags, limits)
+    : { kind: 'pass', reason: 'tag-state' }
+}
+
+/** Takes one advertised line; a `^{}` line gives the tag before it its peeled id. */
+function takeAdvertised(tags: string[][], text: string): boolean {
+  const nul = text.indexOf('\0')
+  const line = nul < 0 ? text : text.substring(0, nul)
+  const space = line.indexOf(' ')
+  const oid = line.substring(0, space)
+  const name = line.substring(space + 1)
+  if (name.indexOf('refs/tags/') !== 0) {
+    return true
+  }
+  if (name.slice(-3) !== '^{}') {
+    tags.push([oid, name])
+    return true
+  }
+  const last = tags[tags.length - 1]
+  if (last === undefined || last[1] !== name.slice(0, -3)) {
+    return false
+  }
+  last.push('peeled:' + oid)
+  return true
+}
+
+function finishAdvertised(tags: string[][], limits: TagLimits): TagStateAnswer {
+  const lines: string[] = []
+  for (let i = 0; i < tags.length; i++) {
+    const reason = takeTag(lines, tags[i] as string[], limits)
+    if (reason !== null) {
+      return { kind: 'pass', reason }
+    }
+  }
+  return { kind: 'tags', lines: lines.sort() }
+}
+
+/**
+ * What git check-ref-format refuses never reaches a packed-refs file: names come from upstream.
+ * A replacement character is a byte that was not UTF-8, so the name cannot be written back.
+ */
+export function isTagName(name: string): boolean {
+  return (
+    name.indexOf('refs/tags/') === 0 &&
+    !/[\x00-\x20\x7f~^:?*[\\\ufffd]|\.\.|@\{|\/\/|\/\.|\.lock\/|\.lock$|\/$|\.$/.test(name)
+  )
+}

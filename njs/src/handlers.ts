@@ -1,0 +1,533 @@
+/**
+ * What nginx calls. The only file that touches `r`.
+ *
+ * Dialect: handlers are flat, at module level and const where a closure reads (njs before 0.9.1
+ * miscompiles async functions whose captured variables change). Nothing runs at module top level:
+ * it would run again for every request.
+ */
+import crypto from 'crypto'
+import fs from 'fs'
+import { authorize, type Upstream, type Verdict } from './git/authorize.ts'
+import { writeCanonicalRequest } from './git/canonical.ts'
+import { isGzip, parseBody, type RequestHead, refuseHead } from './git/classify.ts'
+import type { FetchRequest } from './git/fetch-request.ts'
+import { announcedSize, gunzip, gzipStored, isGzipped } from './git/gzip.ts'
+import { keyText } from './git/key.ts'
+import type { PktSource } from './git/pkt-line.ts'
+import type { Reason } from './git/reasons.ts'
+import { parseRepositoryPath, repositoryId, stripPrefix } from './git/repository-path.ts'
+import type { NginxReply, NginxRequest, SubrequestOptions } from './ngx.ts'
+import { crashesInSubrequests } from './njs-version.ts'
+import { readSettings, type Settings } from './settings.ts'
+
+/** Bodies up to this size, inflated, are read here; larger ones would stop the worker too long. */
+const MAX_BODY = 256 * 1024
+/** pkt-lines of at least 50 bytes: more lines than fit into MAX_BODY are none of git's. */
+const MAX_LINES = 6000
+/** Bound on what upstream may answer; subrequest_output_buffer_size in gitcache-location.conf is larger. */
+const MAX_ANSWER = 512 * 1024
+/** Then the connection is cut: whoever waited for it was passed long before. */
+const MAX_SWALLOWED = 1024 * 1024 * 1024
+/** An upstream that drips its answer is given up on after this many milliseconds. */
+const PROBE_TIMEOUT = 15000
+const WATCH_PERIOD = 200
+const MAX_TICKS_OVER = 5
+/** A yes that is older than this when the answer is ready is asked again. Milliseconds. */
+const MAX_YES_AGE = 30000
+
+/** Where the request is answered. `location`: the internal location under `_gitcache/`. */
+interface Act {
+  location: 'hit' | 'stream' | 'pass'
+  result: string
+}
+
+/** js_content of the main location: parse, decide, act. */
+async function uploadPack(r: NginxRequest): Promise<void> {
+  try {
+    const act = await decide(r, readSettings(r))
+    redirect(r, act)
+  } catch (e) {
+    r.error('gitcache: ' + (e as Error).message)
+    redirect(r, passed('error'))
+  }
+}
+
+function redirect(r: NginxRequest, act: Act): void {
+  r.variables['gitcache_result'] = act.result
+  r.internalRedirect(internal(r, act.location))
+}
+
+function internal(r: NginxRequest, location: string): string {
+  return r.variables['gitcache_base'] + '/_gitcache/' + location + '/git-upload-pack'
+}
+
+function passed(reason: Reason): Act {
+  return { location: 'pass', result: 'pass; reason=' + reason }
+}
+
+async function decide(r: NginxRequest, settings: Settings): Promise<Act> {
+  r.variables['gitcache_method'] = r.method
+  const head = readHead(r)
+  const path = readPath(r, settings)
+  const refused = refuse(r, settings, head, path)
+  if (refused !== null) {
+    return passed(refused)
+  }
+  if (r.variables['request_body_file'] || Number(head.contentLength) > MAX_BODY) {
+    return readBySidecar(r, settings, path as string)
+  }
+  const body = await readBody(r, head)
+  if (typeof body === 'string') {
+    return body === 'body-size' ? readBySidecar(r, settings, path as string) : passed(body)
+  }
+  const parsed = parseBody(body, head.gitProtocol, MAX_LINES)
+  if (parsed.kind === 'pass') {
+    return passed(parsed.reason)
+  }
+  return answer(r, settings, path as string, parsed.request)
+}
+
+interface Head extends RequestHead {
+  contentLength: string
+}
+
+function readHead(r: NginxRequest): Head {
+  const h = r.headersIn
+  const conditions = [
+    h['Range'],
+    h['If-Range'],
+    h['If-Match'],
+    h['If-None-Match'],
+    h['If-Modified-Since'],
+    h['If-Unmodified-Since'],
+    h['TE'],
+  ]
+  return {
+    method: r.method,
+    contentType: h['Content-Type'] || '',
+    contentEncoding: h['Content-Encoding'] || '',
+    contentLength: h['Content-Length'] || '',
+    gitProtocol: h['Git-Protocol'] || '',
+    authorization: h['Authorization'] || '',
+    conditions: conditions.filter((value) => value !== undefined).join(''),
+  }
+}
+
+/** The repository's path on upstream, or null where we do not read it. */
+function readPath(r: NginxRequest, settings: Settings): string | null {
+  const path = parseRepositoryPath(r.variables['request_uri'] || '')
+  const stripped = path === null ? null : stripPrefix(path, settings.prefix)
+  return stripped === null ? null : settings.upstreamPrefix + stripped
+}
+
+function refuse(
+  r: NginxRequest,
+  settings: Settings,
+  head: RequestHead,
+  path: string | null
+): Reason | null {
+  if (!settings.enabled) {
+    return 'disabled'
+  }
+  if (crashesInSubrequests(njs.version) && !settings.njsOverride) {
+    r.error('gitcache: njs ' + njs.version + ' crashes workers in subrequests, all requests pass')
+    return 'njs-version'
+  }
+  if (settings.upstream === '') {
+    return 'no-upstream'
+  }
+  return path === null ? 'path' : refuseHead(head)
+}
+
+/** The body, inflated, or the reason why it is not read here. */
+async function readBody(r: NginxRequest, head: RequestHead): Promise<PktSource | Reason> {
+  const raw = r.requestBuffer as Buffer
+  if (raw.length > MAX_BODY) {
+    return 'body-size'
+  }
+  if (!isGzip(head.contentEncoding)) {
+    return bufferSource(raw)
+  }
+  // Bad gzip makes nginx close the connection, so look before leaping.
+  if (!isGzipped(raw)) {
+    return 'gzip'
+  }
+  if (announcedSize(raw) > MAX_BODY) {
+    return 'body-size'
+  }
+  const reply = await r.subrequest(internal(r, 'gunzip'), { method: 'POST' })
+  const inflated = reply.responseBuffer
+  return reply.status === 200 && inflated ? bufferSource(inflated) : 'gzip'
+}
+
+/** ASCII is decoded once; other bytes packet by packet, since their offsets move in a string. */
+function bufferSource(buffer: Buffer): PktSource {
+  const text = buffer.toString()
+  if (text.length === buffer.length) {
+    return { length: text.length, text: (start, end) => text.substring(start, end) }
+  }
+  return { length: buffer.length, text: (start, end) => buffer.subarray(start, end).toString() }
+}
+
+/** Authorised by upstream, and then from the store or from the sidecar. */
+async function answer(
+  r: NginxRequest,
+  settings: Settings,
+  path: string,
+  request: FetchRequest
+): Promise<Act> {
+  const asked = Date.now()
+  const verdict = await authorizeInTime(r, settings, request)
+  if (verdict.kind === 'pass') {
+    return passed(verdict.reason)
+  }
+  const key = keyOf(settings, path, verdict)
+  if (isStored(settings, key)) {
+    return hit(r, settings, key)
+  }
+  const state = await prepare(r, settings, path, key, verdict)
+  if (state.state !== 'pass' && Date.now() - asked > MAX_YES_AGE) {
+    const again = await authorizeInTime(r, settings, request)
+    if (again.kind === 'pass' || keyOf(settings, path, again) !== key) {
+      return passed('stale')
+    }
+  }
+  return follow(r, settings, state)
+}
+
+type Yes = Extract<Verdict, { kind: 'yes' }>
+
+function keyOf(settings: Settings, path: string, yes: Yes): string {
+  const scope = {
+    upstream: settings.upstream,
+    repository: repositoryId(path),
+    tagState: yes.tags === null ? '' : sha256(yes.tags.join('\n')),
+  }
+  return sha256(keyText(yes.request, scope))
+}
+
+function sha256(text: string): string {
+  return crypto.createHash('sha256').update(text).digest('hex') as string
+}
+
+function packFile(settings: Settings, key: string): string {
+  return settings.packs + '/' + key.substring(0, 2) + '/' + key
+}
+
+function isStored(settings: Settings, key: string): boolean {
+  try {
+    fs.statSync(packFile(settings, key))
+    return true
+  } catch {
+    return false
+  }
+}
+
+function hit(r: NginxRequest, settings: Settings, key: string): Act {
+  r.variables['gitcache_file'] = packFile(settings, key)
+  return { location: 'hit', result: 'hit' }
+}
+
+/** Asks upstream in subrequests, which carry the client's headers and the operator's. */
+async function authorizeInTime(
+  r: NginxRequest,
+  settings: Settings,
+  request: FetchRequest
+): Promise<Verdict> {
+  r.variables['gitcache_result'] = 'pass; reason=no-answer'
+  const watch: Watch = { deadline: Date.now() + PROBE_TIMEOUT, over: 0 }
+  r.variables['gitcache_probe_type'] = ''
+  watchAnswers(r, watch)
+  const verdict = await authorize(request, upstreamOf(r, settings))
+  clearTimeout(watch.timer)
+  return verdict
+}
+
+interface Watch {
+  deadline: number
+  /** Ticks since the answer was first seen to be too large. */
+  over: number
+  timer?: Parameters<typeof clearTimeout>[0]
+}
+
+/**
+ * Looks every WATCH_PERIOD whether upstream has said more than it may, for longer than a large page
+ * takes, or does not come to an end.
+ */
+function watchAnswers(r: NginxRequest, watch: Watch): void {
+  const over = isOver(r, 'gitcache_probe_size') || isOver(r, 'gitcache_tags_size')
+  watch.over = over ? watch.over + 1 : 0
+  if (watch.over > MAX_TICKS_OVER || Date.now() > watch.deadline) {
+    giveUp(r)
+  } else {
+    watch.timer = setTimeout(() => watchAnswers(r, watch), WATCH_PERIOD)
+  }
+}
+
+function isGitType(type: string): boolean {
+  return type.indexOf('application/x-git-upload-pack-') === 0
+}
+
+function isOver(r: NginxRequest, size: string): boolean {
+  return Number(r.variables[size]) > MAX_ANSWER
+}
+
+/**
+ * The end of waiting for an answer without end. Nothing closes a subrequest, and nginx holds a
+ * redirect back while one is open. So the client gets at once what upstream has said so far, unless
+ * that might be git's: a part of that would look whole. Then an exception in a timer, which ends
+ * the request and all its subrequests on every njs version.
+ */
+function giveUp(r: NginxRequest): void {
+  const type = r.variables['gitcache_probe_type'] || ''
+  const status = type === '' || isGitType(type) ? 504 : 200
+  r.headersOut['X-Git-Cache'] = 'pass; reason=no-answer'
+  r.headersOut['Content-Type'] = status === 200 ? type : 'text/plain'
+  r.return(status, status === 200 ? r.variables['gitcache_probe_text'] || '' : 'no end of answer\n')
+  setTimeout(cut, WATCH_PERIOD)
+}
+
+function cut(): void {
+  throw new Error('gitcache: upstream does not end its answer')
+}
+
+function upstreamOf(r: NginxRequest, settings: Settings): Upstream {
+  return {
+    probe: (body) => ask(r, 'probe', body).then(replyText),
+    lsRefs: (body) => ask(r, 'tags', body).then(replySource),
+    advertisement: () => ask(r, 'refs', null).then(replySource),
+    unknownOid: (digits) =>
+      sha256(r.variables['request_id'] + ' ' + Math.random()).slice(0, digits),
+    maxTags: settings.maxTags,
+  }
+}
+
+/** What upstream said in full with status 200, inflated; or null. */
+async function ask(r: NginxRequest, location: string, body: string | null): Promise<Buffer | null> {
+  const size = location === 'probe' ? 'gitcache_probe_size' : 'gitcache_tags_size'
+  r.variables[size] = '0'
+  const reply = await r.subrequest(internal(r, location), subrequestOptions(r, body))
+  return isOver(r, size) ? null : decoded(reply)
+}
+
+/**
+ * The question goes out under the client's headers, so in the client's encoding: git http-backend
+ * inflates what says gzip, also the body that a GET does not have.
+ */
+function subrequestOptions(r: NginxRequest, body: string | null): SubrequestOptions {
+  const text = body === null ? '' : body
+  const encoded = isGzip(r.headersIn['Content-Encoding'] || '')
+    ? Buffer.from(gzipStored(Buffer.from(text)))
+    : text
+  return { method: body === null ? 'GET' : 'POST', body: encoded }
+}
+
+function decoded(reply: NginxReply): Buffer | null {
+  const buffer = reply.responseBuffer
+  if (reply.status !== 200 || buffer === undefined) {
+    return null
+  }
+  const encoding = reply.headersOut['Content-Encoding']
+  if (encoding === undefined) {
+    return buffer
+  }
+  const inflated = encoding === 'gzip' ? gunzip(buffer, MAX_ANSWER) : null
+  return inflated === null ? null : Buffer.from(inflated)
+}
+
+function replyText(buffer: Buffer | null): string | null {
+  return buffer === null ? null : buffer.toString()
+}
+
+function replySource(buffer: Buffer | null): PktSource | null {
+  return buffer === null ? null : bufferSource(buffer)
+}
+
+/** The sidecar's word on a request. Shape: sidecar/src/protocol.ts. */
+interface SidecarState {
+  state: 'ready' | 'stream' | 'ticket' | 'pass'
+  reason?: string
+  result?: string
+  job?: string
+  key?: string
+}
+
+const NO_SIDECAR: SidecarState = { state: 'pass', reason: 'sidecar' }
+
+async function prepare(
+  r: NginxRequest,
+  settings: Settings,
+  path: string,
+  key: string,
+  yes: Yes
+): Promise<SidecarState> {
+  const order = {
+    secret: settings.secret,
+    upstream: settings.upstream,
+    path,
+    key,
+    family: yes.request.family,
+    request: writeCanonicalRequest(yes.request),
+    tags: yes.tags,
+  }
+  return sidecar(r, 'prepare', JSON.stringify(order))
+}
+
+/** A body too large for this engine: the sidecar reads it and asks upstream itself. */
+async function readBySidecar(r: NginxRequest, settings: Settings, path: string): Promise<Act> {
+  const order = { secret: settings.secret, upstream: settings.upstream, path }
+  const ticket = await sidecar(r, 'ticket', JSON.stringify(order))
+  if (ticket.state !== 'ticket' || !isJob(ticket.job)) {
+    return follow(r, settings, ticket)
+  }
+  r.variables['gitcache_job'] = ticket.job
+  const state = await sidecar(r, 'read', null)
+  return follow(r, settings, state)
+}
+
+function isJob(job: string | undefined): job is string {
+  return job !== undefined && /^[0-9a-f]{32}$/.test(job)
+}
+
+/** A question to the sidecar; `body` null: the client's own. */
+async function sidecar(
+  r: NginxRequest,
+  location: 'prepare' | 'ticket' | 'read',
+  body: string | null
+): Promise<SidecarState> {
+  r.variables['gitcache_result'] = 'pass; reason=sidecar'
+  r.variables['gitcache_probe_size'] = '0'
+  const options: SubrequestOptions = body === null ? { method: 'POST' } : { method: 'POST', body }
+  const reply = await r.subrequest(internal(r, location), options)
+  return isOver(r, 'gitcache_probe_size') ? NO_SIDECAR : readState(reply)
+}
+
+function readState(reply: NginxReply): SidecarState {
+  if (reply.status !== 200 || reply.responseBuffer === undefined) {
+    return NO_SIDECAR
+  }
+  const text = reply.responseBuffer.toString()
+  // Signs of life, and then no answer: it was killed, or hangs.
+  return text.trim() === '' ? NO_SIDECAR : (JSON.parse(text) as SidecarState)
+}
+
+/** Does what the sidecar said; what it says is checked, since it becomes a file name and a path. */
+function follow(r: NginxRequest, settings: Settings, state: SidecarState): Act {
+  if (state.state === 'ready' && /^[0-9a-f]{64}$/.test(state.key || '')) {
+    return hit(r, settings, state.key as string)
+  }
+  if (state.state === 'stream' && isJob(state.job)) {
+    r.variables['gitcache_job'] = state.job
+    return { location: 'stream', result: state.result === 'join' ? 'join' : 'miss' }
+  }
+  const reason = state.reason || ''
+  return passed(/^[a-z0-9-]{1,30}$/.test(reason) ? (reason as Reason) : 'sidecar')
+}
+
+/** js_content of the gunzip location: gives the body back, for nginx's gunzip filter to inflate. */
+function gunzipEcho(r: NginxRequest): void {
+  r.headersOut['Content-Encoding'] = 'gzip'
+  r.return(200, r.requestBuffer as Buffer)
+}
+
+/**
+ * js_header_filter of the probe and the tag state. The length goes: nginx would kill the client's
+ * connection over one that its buffer does not hold, before the body filter can look away.
+ */
+function answerHeaders(r: NginxRequest): void {
+  r.variables['gitcache_probe_type'] = r.headersOut['Content-Type'] || ''
+  delete r.headersOut['Content-Length']
+}
+
+/** js_body_filter of the probe and of the sidecar's short answers. */
+function boundAnswer(r: NginxRequest, data: Buffer, flags: NginxHTTPSendBufferOptions): void {
+  bound(r, data, flags, 'gitcache_probe_size')
+}
+
+/** js_body_filter of the tag state. */
+function boundTags(r: NginxRequest, data: Buffer, flags: NginxHTTPSendBufferOptions): void {
+  bound(r, data, flags, 'gitcache_tags_size')
+}
+
+/**
+ * Stops forwarding beyond MAX_ANSWER: an answer larger than its buffer kills the client's connection.
+ * The state variable counts the bytes. (`flags.last` is never true in a subrequest.)
+ */
+function bound(
+  r: NginxRequest,
+  data: Buffer,
+  flags: NginxHTTPSendBufferOptions,
+  state: string
+): void {
+  const seen = Number(r.variables[state]) + data.length
+  if (seen === data.length) {
+    r.variables['gitcache_probe_text'] = data.toString()
+  }
+  r.variables[state] = String(seen)
+  if (seen <= MAX_ANSWER) {
+    r.sendBuffer(data, flags)
+  } else if (seen > MAX_SWALLOWED) {
+    throw new Error("gitcache: upstream's answer to the probe has no end")
+  }
+}
+
+/** js_set of $gitcache_target: the client's request target on upstream, byte for byte. */
+function target(r: NginxRequest): string {
+  const settings = readSettings(r)
+  if (settings.prefix === '') {
+    return settings.upstream + settings.upstreamPrefix + r.variables['request_uri']
+  }
+  // proxy_pass with a path sends the normalised URI: a raw `..` would climb out of the prefix.
+  const uri = (r.variables['uri'] || '').replace(
+    /\/_gitcache\/[a-z]+\/git-upload-pack$/,
+    '/git-upload-pack'
+  )
+  const rest = uri.substring(settings.prefix.length)
+  const escaped = encodeURI(rest).replace(/[?#]/g, encodeURIComponent)
+  const raw = r.variables['request_uri'] || ''
+  const query = raw.indexOf('?') < 0 ? '' : raw.substring(raw.indexOf('?'))
+  return settings.upstream + settings.upstreamPrefix + escaped + query
+}
+
+/** js_set of $gitcache_refs_target: where upstream advertises the repository's refs. */
+function refsTarget(r: NginxRequest): string {
+  return target(r).replace(/git-upload-pack$/, 'info/refs?service=git-upload-pack')
+}
+
+/** js_header_filter where the answer is made: says how, and keeps what the operator's nginx would do. */
+function headers(r: NginxRequest): void {
+  const settings = readSettings(r)
+  const result = r.variables['gitcache_result'] || ''
+  if (settings.resultHeader) {
+    r.headersOut['X-Git-Cache'] = result
+  }
+  if (result.indexOf('pass') !== 0) {
+    // What git http-backend sends: no cache on the way may keep an answer for another client.
+    r.headersOut['Cache-Control'] = 'no-cache, max-age=0, must-revalidate'
+    r.headersOut['Expires'] = 'Fri, 01 Jan 1980 00:00:00 GMT'
+    r.headersOut['Pragma'] = 'no-cache'
+    delete r.headersOut['Last-Modified']
+  } else if (settings.locationRewrite) {
+    rewriteLocation(r, settings)
+  }
+}
+
+/** What proxy_redirect does by default, which it does not with variables in proxy_pass. */
+function rewriteLocation(r: NginxRequest, settings: Settings): void {
+  const location = r.headersOut['Location']
+  const base = settings.upstream + settings.upstreamPrefix + '/'
+  if (typeof location === 'string' && location.indexOf(base) === 0) {
+    r.headersOut['Location'] = settings.prefix + '/' + location.substring(base.length)
+  }
+}
+
+export {
+  answerHeaders,
+  boundAnswer,
+  boundTags,
+  gunzipEcho,
+  headers,
+  refsTarget,
+  target,
+  uploadPack,
+}

@@ -1,0 +1,29 @@
+/** What the module needs from nginx: the narrow types that handlers.ts works with. */
+
+export interface NginxReply {
+  readonly status: number
+  readonly headersOut: { readonly [name: string]: string | string[] | undefined }
+  readonly responseBuffer?: Buffer
+}
+
+export interface SubrequestOptions {
+  method: 'GET' | 'POST'
+  /** Without one, the client's body goes along. */
+  body?: string | Buffer
+}
+
+type Used =
+  | 'method'
+  | 'uri'
+  | 'headersIn'
+  | 'headersOut'
+  | 'variables'
+  | 'requestBuffer'
+  | 'internalRedirect'
+  | 'return'
+  | 'error'
+  | 'sendBuffer'
+
+export interface NginxRequest extends Pick<NginxHTTPRequest, Used> {
+  subrequest(uri: string, options: SubrequestOptions): Promise<NginxReply>
+}

@@ -1,0 +1,46 @@
+/** Where nginx, its js module and its user are on this machine. */
+import { execFileSync } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import path from 'node:path'
+import { UserError } from '../errors.ts'
+
+export interface Nginx {
+  binary: string
+  version: string
+  /** Path of ngx_http_js_module.so; null where none was found. */
+  jsModule: string | null
+  /** The workers' default user. */
+  user: string
+}
+
+export function findNginx(): Nginx {
+  const binary = ['/usr/sbin/nginx', '/usr/local/sbin/nginx', '/usr/local/nginx/sbin/nginx'].find(
+    existsSync
+  )
+  if (binary === undefined) {
+    throw new UserError(
+      'GITCACHE_NGINX',
+      'nginx was not found',
+      'apt-get install nginx libnginx-mod-http-js'
+    )
+  }
+  const built = describe(binary)
+  const option = (name: string) => new RegExp(`--${name}=(\\S+)`).exec(built)?.[1]
+  const modules = option('modules-path') ?? path.join(option('prefix') ?? '/etc/nginx', 'modules')
+  const jsModule = path.join(modules, 'ngx_http_js_module.so')
+  return {
+    binary,
+    version: /nginx\/(\S+)/.exec(built)?.[1] ?? '',
+    jsModule: existsSync(jsModule) ? jsModule : null,
+    user: option('user') ?? (hasUser('www-data') ? 'www-data' : 'nobody'),
+  }
+}
+
+/** nginx -V writes to standard error. */
+function describe(binary: string): string {
+  return execFileSync('/bin/sh', ['-c', '"$0" -V 2>&1', binary], { encoding: 'utf8' })
+}
+
+function hasUser(name: string): boolean {
+  return readFileSync('/etc/passwd', 'utf8').includes(`\n${name}:`)
+}

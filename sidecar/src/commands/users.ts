@@ -1,0 +1,47 @@
+/** Users and groups by name, and what they can reach; from passwd(5) and group(5). */
+import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { UserError } from '../errors.ts'
+
+export interface User {
+  name: string
+  uid: number
+  gid: number
+}
+
+function lookup(file: string, name: string): string[] | undefined {
+  const lines = readFileSync(file, 'utf8')
+    .split('\n')
+    .map((line) => line.split(':'))
+  return lines.find((fields) => fields[0] === name)
+}
+
+export function findUser(name: string): User {
+  const entry = lookup('/etc/passwd', name)
+  if (entry === undefined) {
+    throw new UserError(
+      'GITCACHE_USER',
+      `there is no user ${name}`,
+      "name nginx's user, such as www-data"
+    )
+  }
+  return { name, uid: Number(entry[2]), gid: Number(entry[3]) }
+}
+
+export function groupId(name: string): number {
+  const entry = lookup('/etc/group', name)
+  if (entry === undefined) {
+    throw new UserError(
+      'GITCACHE_GROUP',
+      `there is no group ${name}`,
+      "name the group of nginx's user"
+    )
+  }
+  return Number(entry[2])
+}
+
+/** test(1) as that user: the kernel knows about every directory on the way. Needs root. */
+export function canReach(user: User, file: string, access: '-x' | '-r' | '-w'): boolean {
+  const { uid, gid } = user
+  return spawnSync('/usr/bin/test', [access, file], { uid, gid, cwd: '/' }).status === 0
+}

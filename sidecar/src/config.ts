@@ -1,0 +1,224 @@
+/** The sidecar's settings: flags and their GITCACHE_* twins, checked once, then frozen. */
+import { readFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { parseArgs } from 'node:util'
+import { z } from 'zod'
+import { UserError } from './errors.ts'
+
+export interface Upstream {
+  /** As $gitcache_upstream names it in nginx: scheme://name. */
+  name: string
+  /** Where git reaches it: scheme://host[:port][/prefix], no trailing slash. */
+  url: string
+  caFile?: string | undefined
+  clientCert?: string | undefined
+  clientKey?: string | undefined
+  proxy?: string | undefined
+}
+
+interface Option {
+  help: string
+  value: string
+  multiple?: boolean
+  default?: string
+}
+
+/** One row an option: its name is the flag; `--git-processes` is GITCACHE_GIT_PROCESSES. */
+export const OPTIONS = {
+  upstream: {
+    value: '[NAME=]URL',
+    multiple: true,
+    help: 'upstream that may be contacted; NAME is $gitcache_upstream where it is not the URL',
+  },
+  data: { value: 'DIR', help: 'packs, mirrors, socket' },
+  listen: { value: 'ADDRESS', help: 'run: where nginx listens', default: '127.0.0.1:8080' },
+  'upstream-by-path': { value: '', help: 'run: the first path segment names the host' },
+  socket: { value: 'ADDRESS', help: 'serve: unix socket path, or HOST:PORT with --secret-file' },
+  'socket-group': { value: 'GROUP', help: "group of nginx's user, which may open the socket" },
+  'secret-file': { value: 'FILE', help: 'shared secret of at least 32 bytes, for TCP' },
+  admin: { value: 'ADDRESS', help: 'listener of /metrics, /healthz and /readyz' },
+  reports: { value: 'ADDRESS', help: "UDP address that nginx's access_log syslog: reports to" },
+  'ca-file': { value: 'FILE', help: 'certificates that upstreams are verified with' },
+  'client-cert': { value: 'FILE', help: 'TLS client certificate for upstreams' },
+  'client-key': { value: 'FILE', help: 'its key' },
+  proxy: { value: 'URL', help: 'HTTP proxy to reach upstreams by' },
+  'git-processes': { value: 'N', help: 'git processes at once, default the number of cores' },
+  'queue-length': { value: 'N', help: 'requests that may wait for one', default: '200' },
+  'max-wait': {
+    value: 'SECONDS',
+    help: 'how long a client waits before he is passed',
+    default: '120',
+  },
+  'commit-after': { value: 'SECONDS', help: 'keep-alives go out from then on', default: '20' },
+  'max-body': { value: 'BYTES', help: 'largest inflated request', default: '10485760' },
+  'nginx-conf': { value: 'FILE', help: 'check: your nginx.conf', default: '/etc/nginx/nginx.conf' },
+  repository: { value: 'PATH', help: 'check: a repository that everyone may read' },
+  'log-level': { value: 'LEVEL', help: 'fatal, error, warn, info, debug', default: 'info' },
+} satisfies Record<string, Option>
+
+type Name = keyof typeof OPTIONS
+export type RawOptions = Partial<Record<Name, string[]>>
+
+/** Reads flags, then GITCACHE_* for what no flag gives. Throws UserError on an unknown option. */
+export function readOptions(argv: string[], env: NodeJS.ProcessEnv): RawOptions {
+  const options = Object.fromEntries(
+    Object.entries(OPTIONS).map(([name, row]) => [
+      name,
+      {
+        type: (row as Option).value === '' ? ('boolean' as const) : ('string' as const),
+        multiple: true,
+      },
+    ])
+  )
+  const raw: RawOptions = {}
+  const values = parseFlags(argv, options)
+  for (const name of Object.keys(OPTIONS) as Name[]) {
+    const flag = values[name] as (string | boolean)[] | undefined
+    const twin = env[`GITCACHE_${name.toUpperCase().replaceAll('-', '_')}`]
+    const value = flag?.map(String) ?? readTwin(OPTIONS[name], twin)
+    if (value !== undefined) raw[name] = value
+  }
+  return raw
+}
+
+/** Only what may be given several times is split; a switch is on unless it says 0 or false. */
+function readTwin(option: Option, text: string | undefined): string[] | undefined {
+  const value = (text ?? '').trim()
+  if (value === '' || (option.value === '' && /^(0|false|no)$/i.test(value))) {
+    return undefined
+  }
+  return option.multiple ? value.split(/\s+/) : [value]
+}
+
+/** What a message may show of a value that can hold credentials. */
+function masked(text: string): string {
+  return text.replace(/^.*@/s, '***@').replace(/\?.*/s, '?***')
+}
+
+function parseFlags(
+  argv: string[],
+  options: NonNullable<Parameters<typeof parseArgs>[0]>['options']
+) {
+  try {
+    return parseArgs({ args: argv, options: options ?? {}, strict: true }).values
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error)
+    const name = /'([^']*)'/.exec(text)?.[1] ?? ''
+    const what = /argument missing|ambiguous/.test(text) ? 'needs a value' : 'no such option'
+    throw new UserError('GITCACHE_OPTION', `${masked(name)}: ${what}`, 'see nginx-git-cache --help')
+  }
+}
+
+const count = z.coerce.number().int().positive()
+const seconds = z.coerce.number().positive()
+
+const schema = z.object({
+  data: z.string().min(1),
+  socket: z.string().min(1),
+  socketGroup: z.string().optional(),
+  secret: z.string(),
+  admin: z.string().optional(),
+  reports: z.string().optional(),
+  gitProcesses: count,
+  queueLength: count,
+  maxWait: seconds,
+  commitAfter: seconds,
+  maxBody: count,
+  logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent']),
+})
+
+export type Config = Readonly<z.infer<typeof schema> & { upstreams: readonly Upstream[] }>
+
+/** The settings of `serve`. Throws UserError that names every value that will not do. */
+export function serveConfig(raw: RawOptions): Config {
+  const data = one(raw, 'data') ?? '/var/cache/nginx-git-cache'
+  const result = schema.safeParse({
+    data,
+    socket: one(raw, 'socket') ?? '/run/nginx-git-cache/sidecar.sock',
+    socketGroup: one(raw, 'socket-group'),
+    secret: readSecret(one(raw, 'secret-file')),
+    admin: one(raw, 'admin'),
+    reports: one(raw, 'reports'),
+    gitProcesses: one(raw, 'git-processes') ?? availableParallelism(),
+    queueLength: one(raw, 'queue-length'),
+    maxWait: one(raw, 'max-wait'),
+    commitAfter: one(raw, 'commit-after'),
+    maxBody: one(raw, 'max-body'),
+    logLevel: one(raw, 'log-level'),
+  })
+  if (!result.success) {
+    const problems = result.error.issues.map((issue) => {
+      const flag = String(issue.path[0]).replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)
+      return `--${flag} ${one(raw, flag as Name) ?? ''}: ${issue.message}`
+    })
+    throw new UserError('GITCACHE_CONFIG', problems.join('; '), 'see nginx-git-cache --help')
+  }
+  const config = { ...result.data, upstreams: readUpstreams(raw) }
+  if (!isUnixSocket(config.socket) && config.secret.length < 32) {
+    throw new UserError(
+      'GITCACHE_SECRET',
+      `--socket ${config.socket} is TCP without a secret of at least 32 bytes`,
+      'whoever can call the sidecar can read every mirror; give --secret-file or a unix socket'
+    )
+  }
+  return Object.freeze(config)
+}
+
+export function isUnixSocket(address: string): boolean {
+  return address.startsWith('/')
+}
+
+/** `127.0.0.1:8080`. */
+export function splitAddress(address: string): [host: string, port: number] {
+  const at = address.lastIndexOf(':')
+  return [address.slice(0, at), Number(address.slice(at + 1))]
+}
+
+/** The last value of an option, or its default. */
+export function one(raw: RawOptions, name: Name): string | undefined {
+  return raw[name]?.at(-1) ?? (OPTIONS[name] as Option).default
+}
+
+function readSecret(file: string | undefined): string {
+  if (file === undefined) {
+    return ''
+  }
+  try {
+    return readFileSync(file, 'utf8').trim()
+  } catch {
+    throw new UserError(
+      'GITCACHE_SECRET',
+      `--secret-file ${file} cannot be read`,
+      'check its path and mode'
+    )
+  }
+}
+
+export function readUpstreams(raw: RawOptions): Upstream[] {
+  return (raw.upstream ?? []).map((text) => {
+    const named = /^(https?:\/\/[A-Za-z0-9._:[\]-]+)=(.+)$/.exec(text)
+    const url = checkedUrl(named?.[2] ?? text)
+    return {
+      name: named?.[1] ?? url,
+      url,
+      caFile: one(raw, 'ca-file'),
+      clientCert: one(raw, 'client-cert'),
+      clientKey: one(raw, 'client-key'),
+      proxy: one(raw, 'proxy'),
+    }
+  })
+}
+
+function checkedUrl(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : null
+  const good =
+    url !== null && /^https?:$/.test(url.protocol) && url.search === '' && url.hash === ''
+  if (!good || url.username !== '' || url.password !== '') {
+    throw new UserError(
+      'GITCACHE_UPSTREAM',
+      `--upstream ${masked(text)} is not a plain http or https address`,
+      'give one like https://git.example.org, without credentials or query'
+    )
+  }
+  return url.href.replace(/\/+$/, '')
+}

@@ -1,0 +1,16 @@
+/** Every error that a person can meet: a stable code, the offending value, the way out. */
+export class UserError extends Error {
+  readonly code: string
+  readonly hint: string
+
+  constructor(code: `GITCACHE_${string}`, message: string, hint: string) {
+    super(message)
+    this.code = code
+    this.hint = hint
+  }
+
+  /** One line for a terminal. */
+  line(): string {
+    return `nginx-git-cache: ${this.message}: ${this.hint} (${this.code})`
+  }
+}

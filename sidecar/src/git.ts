@@ -1,0 +1,168 @@
+/** Runs git. The only file that spawns git, so that its environment is closed in one place. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import type { Readable, Writable } from 'node:stream'
+
+export interface GitOptions {
+  /** Read from standard input, then end of file. */
+  input?: string | Buffer
+  env?: Record<string, string>
+  /** Kills the process group when it is aborted. */
+  signal?: AbortSignal
+}
+
+export interface GitResult {
+  code: number
+  stdout: string
+  stderr: string
+}
+
+export interface GitProcess {
+  stdin: Writable
+  stdout: Readable
+  /** Settles when git has exited and its output is closed; never rejects. */
+  done: Promise<{ code: number; stderr: string }>
+  kill(): void
+}
+
+/** gitcredentials(7), git-config(1): nothing of the machine's, no prompt, no hook, no helper. */
+const ENVIRONMENT = {
+  PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+  LC_ALL: 'C',
+  HOME: '/nonexistent',
+  XDG_CONFIG_HOME: '/nonexistent',
+  GIT_CONFIG_NOSYSTEM: '1',
+  GIT_CONFIG_GLOBAL: '/dev/null',
+  GIT_TERMINAL_PROMPT: '0',
+  GIT_ASKPASS: '/bin/false',
+  GIT_ALLOW_PROTOCOL: 'http:https',
+  GIT_NO_LAZY_FETCH: '1',
+  GIT_NO_REPLACE_OBJECTS: '1',
+}
+
+const CONFIG = [
+  'credential.helper=',
+  'core.hooksPath=/dev/null',
+  'core.logAllRefUpdates=false',
+  'safe.directory=*',
+  'gc.auto=0',
+  'maintenance.auto=false',
+  'fetch.unpackLimit=1',
+  'fetch.writeCommitGraph=false',
+  'transfer.fsckObjects=false',
+  'transfer.bundleURI=false',
+  'http.followRedirects=false',
+  'protocol.version=2',
+  'uploadpack.allowFilter=true',
+  'uploadpack.allowAnySHA1InWant=true',
+  'uploadpack.keepAlive=5',
+].flatMap((setting) => ['-c', setting])
+
+const STDERR_KEPT = 8192
+
+/**
+ * Where process groups are written down while they run, so that the next life ends what a SIGKILL
+ * of this one left behind: git-remote-https outlives its parent.
+ */
+let groups: string | null = null
+
+export function trackProcessGroups(directory: string): void {
+  mkdirSync(directory, { recursive: true })
+  for (const name of readdirSync(directory)) {
+    const file = path.join(directory, name)
+    if (readFileSync(file, 'utf8') === startTime(Number(name))) {
+      killGroup(Number(name))
+    }
+    rmSync(file, { force: true })
+  }
+  groups = directory
+}
+
+/** Field 22 of proc_pid_stat(5): tells a process from a later one with the same id. */
+function startTime(pid: number): string | null {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? null
+  } catch {
+    return null
+  }
+}
+
+function killGroup(pid: number): void {
+  try {
+    process.kill(-pid, 'SIGKILL')
+  } catch {
+    // It is gone already.
+  }
+}
+
+const running = new Set<number>()
+
+export function killAllGit(): void {
+  for (const pid of running) killGroup(pid)
+}
+
+export function spawnGit(args: string[], options: GitOptions = {}): GitProcess {
+  const child = spawn('git', [...CONFIG, ...args], {
+    env: { ...ENVIRONMENT, ...options.env },
+    stdio: ['pipe', 'pipe', 'pipe'],
+    detached: true,
+  })
+  track(child)
+  const kill = () => child.pid !== undefined && killGroup(child.pid)
+  options.signal?.addEventListener('abort', kill, { once: true })
+  // A child that exits early closes its end; its exit status says what there is to say.
+  child.stdin.on('error', () => {})
+  if (options.input !== undefined) {
+    child.stdin.end(options.input)
+  }
+  return { stdin: child.stdin, stdout: child.stdout, done: finished(child), kill }
+}
+
+function track(child: ChildProcess): void {
+  const pid = child.pid
+  if (pid === undefined) {
+    return
+  }
+  running.add(pid)
+  const file = groups === null ? null : path.join(groups, String(pid))
+  if (file !== null) {
+    writeFileSync(file, startTime(pid) ?? '')
+  }
+  child.once('exit', () => {
+    running.delete(pid)
+    if (file !== null) rmSync(file, { force: true })
+  })
+}
+
+function finished(child: ChildProcess): Promise<{ code: number; stderr: string }> {
+  let stderr = ''
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    stderr = (stderr + text).slice(-STDERR_KEPT)
+  })
+  return new Promise((resolve) => {
+    child.once('error', (error) => resolve({ code: -1, stderr: error.message }))
+    child.once('close', (code) => resolve({ code: code ?? -1, stderr }))
+  })
+}
+
+/** Runs git to its end; a status other than 0 is a result, not an error. */
+export async function runGit(args: string[], options: GitOptions = {}): Promise<GitResult> {
+  const git = spawnGit(args, { input: '', ...options })
+  const chunks: Buffer[] = []
+  git.stdout.on('data', (chunk: Buffer) => chunks.push(chunk))
+  const { code, stderr } = await git.done
+  return { code, stderr, stdout: Buffer.concat(chunks).toString('utf8') }
+}
+
+/** `2.39.5` from `git version 2.39.5 (Apple Git-154)`; null where there is no git. */
+export async function gitVersion(): Promise<string | null> {
+  const { code, stdout } = await runGit(['version'])
+  return code === 0 ? (/(\d+\.\d+\.\d+)/.exec(stdout)?.[1] ?? null) : null
+}
+
+/** Runs `git http-backend`, the CGI program; source: git-http-backend(1), RFC 3875. */
+export function spawnHttpBackend(env: Record<string, string>): GitProcess {
+  return spawnGit(['http-backend'], { env })
+}

@@ -1,0 +1,85 @@
+/** Requests too large for njs (24,000 wants are 1.2 MB): read, parsed and probed here, by the same code. */
+import { randomBytes } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import { promisify } from 'node:util'
+import { gunzip } from 'node:zlib'
+import { LRUCache } from 'lru-cache'
+import { authorize } from '../../njs/src/git/authorize.ts'
+import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
+import { isGzip, parseBody } from '../../njs/src/git/classify.ts'
+import { asciiSource } from '../../njs/src/git/pkt-line.ts'
+import { type Answers, findUpstream, keyOf } from './answers.ts'
+import type { Config } from './config.ts'
+import { Pass, type State, type TicketOrder } from './protocol.ts'
+import { askUpstream } from './upstream-http.ts'
+
+const inflate = promisify(gunzip)
+/** git sends at most a have or want of 50 bytes a line. */
+const LINE = 40
+const MAX_TAGS = 5000
+
+export interface LargeRequests {
+  ticket(order: TicketOrder): State
+  read(ticket: string, request: IncomingMessage): Promise<State>
+}
+
+export function openLargeRequests(config: Config, answers: Answers): LargeRequests {
+  /** A ticket is good once and for a minute: it stands for the secret in a request line. */
+  const tickets = new LRUCache<string, TicketOrder>({ max: 1000, ttl: 60_000 })
+
+  function ticket(order: TicketOrder): State {
+    findUpstream(config, order.upstream)
+    const job = randomBytes(16).toString('hex')
+    tickets.set(job, order)
+    return { state: 'ticket', job }
+  }
+
+  async function read(id: string, message: IncomingMessage): Promise<State> {
+    const order = tickets.get(id)
+    tickets.delete(id)
+    if (order === undefined) {
+      throw new Pass('sidecar', 'unknown ticket')
+    }
+    const body = await readBody(message, config.maxBody)
+    const protocol = String(message.headers['git-protocol'] ?? '')
+    const source = asciiSource(body.toString('latin1'))
+    const parsed = parseBody(source, protocol, Math.floor(config.maxBody / LINE))
+    if (parsed.kind === 'pass') {
+      throw new Pass(parsed.reason)
+    }
+    const upstream = findUpstream(config, order.upstream)
+    const asked = askUpstream(upstream, order.path, message.headers, MAX_TAGS)
+    const verdict = await authorize(parsed.request, asked)
+    if (verdict.kind === 'pass') {
+      throw new Pass(verdict.reason)
+    }
+    const key = keyOf(verdict.request, verdict.tags, order.upstream, order.path)
+    const { family } = verdict.request
+    const canonical = writeCanonicalRequest(verdict.request)
+    return answers.prepare(
+      { ...order, key, family, request: canonical, tags: verdict.tags },
+      message.headers
+    )
+  }
+
+  return { ticket, read }
+}
+
+async function readBody(message: IncomingMessage, limit: number): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of message as AsyncIterable<Buffer>) {
+    size += chunk.length
+    if (size > limit) {
+      throw new Pass('body-size')
+    }
+    chunks.push(chunk)
+  }
+  const raw = Buffer.concat(chunks)
+  if (!isGzip(String(message.headers['content-encoding'] ?? ''))) {
+    return raw
+  }
+  return inflate(raw, { maxOutputLength: limit }).catch(() => {
+    throw new Pass('gzip')
+  })
+}

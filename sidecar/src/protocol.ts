@@ -1,0 +1,45 @@
+/** What nginx (njs/src/handlers.ts) and the sidecar say to each other. */
+import { z } from 'zod'
+import type { Reason } from '../../njs/src/git/reasons.ts'
+
+const head = {
+  secret: z.string().default(''),
+  upstream: z.string(),
+  /** The repository's path on upstream, as the client spelt it. */
+  path: z.string().regex(/^(\/[A-Za-z0-9._~+@,:=-]+)+$/),
+}
+
+/** An authorised request: upstream has just said yes to this client for exactly this. */
+export const prepareOrder = z.object({
+  ...head,
+  key: z.string().regex(/^[0-9a-f]{64}$/),
+  family: z.union([z.literal(0), z.literal(2)]),
+  /** Canonical, ASCII. */
+  request: z.string(),
+  /** Lines of the tag state, or null without include-tag. */
+  tags: z.array(z.string()).nullable(),
+})
+
+/** Leave to post a body that njs does not read; nothing is authorised yet. */
+export const ticketOrder = z.object(head)
+
+export type PrepareOrder = z.infer<typeof prepareOrder>
+export type TicketOrder = z.infer<typeof ticketOrder>
+
+export type State =
+  /** The answer is stored: packs/ab/<key>. */
+  | { state: 'ready'; key: string }
+  /** GET /stream/<job> gives the answer from byte 0 while it is made. */
+  | { state: 'stream'; job: string; result: 'miss' | 'join' }
+  | { state: 'ticket'; job: string }
+  | { state: 'pass'; reason: Reason }
+
+/** Thrown wherever the way to an answer ends: nginx passes the request with this reason. */
+export class Pass extends Error {
+  readonly reason: Reason
+
+  constructor(reason: Reason, detail = '') {
+    super(detail === '' ? reason : `${reason}: ${detail}`)
+    this.reason = reason
+  }
+}

@@ -1,0 +1,115 @@
+/** What nginx calls, over a socket that only nginx can open. The routes are the table at the end. */
+import { createHash, timingSafeEqual } from 'node:crypto'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { Logger } from 'pino'
+import type { Answers } from './answers.ts'
+import type { LargeRequests } from './large-request.ts'
+import { Pass, prepareOrder, type State, ticketOrder } from './protocol.ts'
+
+/** A tag state of 5,000 long names is the largest order. */
+const MAX_ORDER = 4 * 1024 * 1024
+/**
+ * While an answer is awaited, a space goes to nginx every so many milliseconds: one that works is
+ * told from one that hangs, which nginx waits for no longer than proxy_read_timeout.
+ */
+const SIGN_OF_LIFE = 2000
+
+export interface ServerParts {
+  answers: Answers
+  large: LargeRequests
+  /** Empty on a unix socket, where file modes guard. */
+  secret: string
+  log: Logger
+}
+
+type Route = (message: IncomingMessage, response: ServerResponse, id: string) => Promise<void>
+
+export function createSidecarServer(parts: ServerParts): Server {
+  const { answers, large, secret, log } = parts
+
+  const prepare: Route = async (message, response) => {
+    await answer(response, async () => {
+      const order: unknown = JSON.parse(await readOrder(message))
+      checkSecret(secret, order)
+      const full = prepareOrder.safeParse(order)
+      return full.success
+        ? answers.prepare(full.data, message.headers)
+        : large.ticket(ticketOrder.parse(order))
+    })
+  }
+
+  const read: Route = async (message, response, id) => {
+    await answer(response, () => large.read(id, message))
+    message.resume()
+  }
+
+  const stream: Route = async (message, response, id) => {
+    message.resume()
+    const job = answers.job(id)
+    if (job === undefined) {
+      response.writeHead(404).end()
+      return
+    }
+    response.writeHead(200, { 'content-type': 'application/x-git-upload-pack-result' })
+    await job.send(response)
+  }
+
+  /** Quickly and finally: ready, stream, or pass with a reason. */
+  async function answer(response: ServerResponse, work: () => Promise<State>): Promise<void> {
+    response.writeHead(200, { 'content-type': 'application/json' })
+    response.flushHeaders()
+    const sign = setInterval(() => response.write(' '), SIGN_OF_LIFE)
+    const state = await work().catch((error: unknown): State => {
+      const pass = error instanceof Pass ? error : new Pass('error', String(error))
+      log.info({ reason: pass.reason, detail: pass.message }, 'pass')
+      return { state: 'pass', reason: pass.reason }
+    })
+    clearInterval(sign)
+    response.end(JSON.stringify(state))
+  }
+
+  /** Source of the calls: the locations of nginx/gitcache-location.conf. */
+  const routes: [method: string, path: RegExp, route: Route][] = [
+    ['POST', /^\/prepare$/, prepare],
+    ['POST', /^\/read\/([0-9a-f]{32})$/, read],
+    ['GET', /^\/stream\/([0-9a-f]{32})$/, stream],
+  ]
+
+  const server = createServer({ maxHeaderSize: 128 * 1024 }, (message, response) => {
+    for (const [method, path, route] of routes) {
+      const match = message.method === method ? path.exec(message.url ?? '') : null
+      if (match !== null) {
+        route(message, response, match[1] ?? '').catch((error: unknown) => {
+          log.error({ code: 'GITCACHE_INTERNAL', error: String(error) }, 'request failed')
+          response.destroy()
+        })
+        return
+      }
+    }
+    response.writeHead(404).end()
+  })
+  // nginx bounds its side; a client may be slow for as long as he likes.
+  server.requestTimeout = 0
+  return server
+}
+
+function checkSecret(secret: string, order: unknown): void {
+  const given = (order as { secret?: unknown }).secret
+  const hash = (text: string) => createHash('sha256').update(text).digest()
+  if (secret !== '' && !timingSafeEqual(hash(secret), hash(String(given)))) {
+    throw new Pass('sidecar', 'wrong secret')
+  }
+}
+
+async function readOrder(message: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of message as AsyncIterable<Buffer>) {
+    size += chunk.length
+    if (size > MAX_ORDER) {
+      throw new Pass('error', 'order too large')
+    }
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}

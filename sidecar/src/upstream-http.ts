@@ -1,0 +1,101 @@
+/** Asks upstream over HTTP for requests that njs does not read: the sidecar's `Upstream`. */
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import type { IncomingHttpHeaders } from 'node:http'
+import { gunzipSync } from 'node:zlib'
+import { Agent, type Dispatcher, ProxyAgent, request } from 'undici'
+import type { Upstream as Asked } from '../../njs/src/git/authorize.ts'
+import type { PktSource } from '../../njs/src/git/pkt-line.ts'
+import type { Upstream } from './config.ts'
+import { forwardedHeaders } from './credentials.ts'
+
+const MAX_ANSWER = 4 * 1024 * 1024
+const TIMEOUT = 30_000
+const dispatchers = new Map<string, Dispatcher>()
+
+function dispatcherOf(upstream: Upstream): Dispatcher {
+  const known = dispatchers.get(upstream.name)
+  if (known !== undefined) {
+    return known
+  }
+  const connect = {
+    ...(upstream.caFile ? { ca: readFileSync(upstream.caFile) } : {}),
+    ...(upstream.clientCert ? { cert: readFileSync(upstream.clientCert) } : {}),
+    ...(upstream.clientKey ? { key: readFileSync(upstream.clientKey) } : {}),
+  }
+  const fresh = upstream.proxy
+    ? new ProxyAgent({ uri: upstream.proxy, requestTls: connect })
+    : new Agent({ connect })
+  dispatchers.set(upstream.name, fresh)
+  return fresh
+}
+
+export function askUpstream(
+  upstream: Upstream,
+  path: string,
+  headers: IncomingHttpHeaders,
+  maxTags: number
+): Asked {
+  const protocol = headers['git-protocol']
+  const common = Object.fromEntries(forwardedHeaders(headers, upstream))
+  if (typeof protocol === 'string') common['git-protocol'] = protocol
+
+  /** The whole body of a 200; redirects are not followed. */
+  async function ask(
+    method: 'GET' | 'POST',
+    service: string,
+    body?: string
+  ): Promise<Buffer | null> {
+    const type = 'application/x-git-upload-pack-request'
+    try {
+      const answer = await request(upstream.url + path + service, {
+        method,
+        dispatcher: dispatcherOf(upstream),
+        headers: body === undefined ? common : { ...common, 'content-type': type },
+        body: body ?? null,
+        signal: AbortSignal.timeout(TIMEOUT),
+      })
+      const bytes = await readBounded(answer.body)
+      return answer.statusCode === 200 && bytes !== null
+        ? decode(bytes, answer.headers['content-encoding'])
+        : null
+    } catch {
+      return null
+    }
+  }
+
+  return {
+    probe: async (body) =>
+      (await ask('POST', '/git-upload-pack', body))?.toString('latin1') ?? null,
+    lsRefs: async (body) => source(await ask('POST', '/git-upload-pack', body)),
+    advertisement: async () => source(await ask('GET', '/info/refs?service=git-upload-pack')),
+    unknownOid: (digits) => randomBytes(digits / 2).toString('hex'),
+    maxTags,
+  }
+}
+
+async function readBounded(body: AsyncIterable<Buffer>): Promise<Buffer | null> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of body) {
+    size += chunk.length
+    if (size > MAX_ANSWER) {
+      return null
+    }
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
+}
+
+function decode(bytes: Buffer, encoding: string | string[] | undefined): Buffer | null {
+  if (encoding === undefined) {
+    return bytes
+  }
+  return encoding === 'gzip' ? gunzipSync(bytes, { maxOutputLength: MAX_ANSWER }) : null
+}
+
+function source(bytes: Buffer | null): PktSource | null {
+  return bytes === null
+    ? null
+    : { length: bytes.length, text: (start, end) => bytes.toString('utf8', start, end) }
+}

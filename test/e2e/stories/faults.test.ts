@@ -1,0 +1,112 @@
+/**
+ * Upstream misbehaves: the client sees what it would see without the cache, and nothing of it is
+ * stored. Never a connection that is cut before an answer.
+ */
+import { readdirSync, readFileSync } from 'node:fs'
+import path from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { cacheOf, chosen, makeRepository, oidOf, onUpstream } from '../support/repositories.ts'
+import { client, sh, stack, uniqueId } from '../support/servers.ts'
+import type { Suite } from '../support/stack.ts'
+import { type Answer, ask, fetchV0, fetchV2 } from '../support/wire.ts'
+
+const FAULTS = 'http://upstream:81'
+const OID = '1234567890123456789012345678901234567890'
+const BODIES = [
+  { family: 'v2', protocol: 2 as const, body: fetchV2('ofs-delta', `want ${OID}`, 'done') },
+  {
+    family: 'v2 with include-tag',
+    protocol: 2 as const,
+    body: fetchV2('include-tag', `want ${OID}`, 'deepen 1', 'done'),
+  },
+  { family: 'v0', protocol: 0 as const, body: fetchV0(`want ${OID}`) },
+]
+const MODES =
+  '301 302 403 404 429 500 503 empty html length endless cut hang gzip accel unknown'.split(' ')
+
+/** A body without end is compared by its beginning. */
+const ENOUGH = 20_000
+const PATIENCE = 20
+
+/** What upstream said with a fault must not lie in the store: each file there begins as git does. */
+function aliens(suite: Suite): string[] {
+  const packs = path.join(stack().dir, 'data', suite, 'packs')
+  const files = readdirSync(packs, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.join(entry.parentPath, entry.name))
+  return files.filter(
+    (file) =>
+      !/^[0-9a-f]{4}(packfile|shallow|unshallow|acknowledgments|NAK|ACK|000)/.test(start(file))
+  )
+}
+
+function start(file: string): string {
+  return readFileSync(file).subarray(0, 40).toString('latin1')
+}
+
+function seen({ status, headers, body }: Answer) {
+  const { 'x-accel-redirect': _, ...rest } = headers
+  return { status, headers: rest, size: Math.min(body.length, ENOUGH), body: digest(body) }
+}
+
+function digest(body: Buffer): string {
+  return body.subarray(0, ENOUGH).toString('latin1')
+}
+
+describe.each(chosen())('nginx of %s', (suite) => {
+  const cache = cacheOf(suite)
+  const rows = MODES.flatMap((mode) => BODIES.map((body) => ({ mode, ...body })))
+
+  test.concurrent.each(rows)('$mode, $family', async ({ mode, protocol, body }) => {
+    const request = {
+      path: `/fault/${mode}/x.git/git-upload-pack`,
+      body,
+      protocol,
+      seconds: 2 * PATIENCE,
+    }
+    const endless = mode === 'endless' ? 1 : PATIENCE
+    const direct = await ask(suite, FAULTS, { ...request, seconds: endless })
+    const cached = await ask(suite, cache, request)
+    // 52: closed without a byte of an answer. 56: reset.
+    expect([52, 56]).not.toContain(cached.code)
+    if (mode === 'hang') {
+      expect([502, 504]).toContain(cached.status)
+    } else if (mode === 'endless') {
+      expect(cached.status).toBe(200)
+      expect(cached.body.length).toBeGreaterThan(1000)
+      expect(direct.body.subarray(0, cached.body.length).equals(cached.body)).toBe(true)
+    } else if (mode === 'cut') {
+      expect(cached.status).toBe(200)
+      expect(digest(cached.body)).toBe(digest(direct.body))
+      expect(cached.code, 'an answer that was cut must not look whole').not.toBe(0)
+    } else {
+      expect(seen(cached)).toEqual(seen(direct))
+    }
+    expect(cached.header ?? '').toMatch(/^pass; reason=[a-z0-9-]+$/)
+    expect(aliens(suite)).toEqual([])
+  })
+
+  test.concurrent.each(MODES)('git and %s', async (mode) => {
+    const run = async (origin: string) => {
+      const dir = `/w/work/${uniqueId('faulty')}`
+      const script = `GIT_TERMINAL_PROMPT=0 timeout 30 git clone -q --bare ${origin}/fault/${mode}/x.git ${dir}; code=$?; rm -rf ${dir}; exit $code`
+      const { code, out } = await sh(client(suite), script)
+      return { code, out: out.replaceAll(origin, 'HOST').replaceAll(dir, 'DIR') }
+    }
+    const [direct, cached] = await Promise.all([run(FAULTS), run(cache)])
+    // A direct client waits for ever where nginx has a limit.
+    if (mode === 'hang') expect(cached.code).toBe(128)
+    else expect(cached).toEqual(direct)
+  })
+
+  test('a refusal that takes two seconds to say keeps its status and all of its words', async () => {
+    const repository = await makeRepository('slow', 'commit main one')
+    const body = fetchV2('ofs-delta', `want ${await oidOf(repository, 'main')}`, 'done')
+    await onUpstream(repository, 'touch git-upload-pack.slow')
+    const request = { path: `/pub/${repository}/git-upload-pack`, body }
+    const direct = await ask(suite, 'http://upstream', request)
+    expect(direct).toMatchObject({ code: 0, status: 403 })
+    const cached = await ask(suite, cache, request)
+    expect(seen(cached)).toEqual(seen(direct))
+  })
+})

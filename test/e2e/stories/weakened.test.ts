@@ -1,0 +1,137 @@
+/**
+ * The rows can fail: with one guard taken out, what a client gets is no longer what it gets straight
+ * from upstream; with the guard in place, on the same requests, it is.
+ */
+import { expect, test } from 'vitest'
+import { docker } from '../support/docker.ts'
+import { client, must, results, sh, stack, uniqueId } from '../support/servers.ts'
+import { startWeakened, type Weakening } from '../support/weakened.ts'
+
+const AUTHORIZE = 'njs/src/git/authorize.ts'
+const DIRECT = 'http://upstream'
+const REAL = 'http://nginx-trixie:8080'
+
+interface Row extends Weakening {
+  /** Prepares repositories on upstream; $R is a fresh name below /w/repos. */
+  prepare?: string
+  /** Fetches that fill the cache, with $URL; repeated until the answer is no longer cold. */
+  warm: string
+  /** Between the two, on upstream. */
+  change?: string
+  /** What is compared: its output, straight from upstream and through the cache. */
+  attack: string
+}
+
+const GIT = 'git -c protocol.version=2'
+const ALICE = 'http.extraHeader="Authorization: Basic $(printf alice:alice-secret | base64)"'
+const POST = `curl -s -H 'content-type: application/x-git-upload-pack-request' -H 'git-protocol: version=2' --data-binary @-`
+/** A request line as a packet: pkt "want …". */
+const PKT = `pkt() { printf '%04x%s\\n' $((\${#1} + 5)) "$1"; }`
+const HISTORY = `git init -q --bare --template= -b main $R && cd $R && git config uploadpack.allowFilter true
+c() { git commit-tree -m "$1" $2 $3 "$(git hash-object -t tree -w /dev/null)" ; }
+export GIT_AUTHOR_DATE='1700000000 +0000' GIT_COMMITTER_DATE='1700000000 +0000'
+base=$(c base) && s1=$(c secret1 -p $base) && s2=$(c secret2 -p $s1) && git update-ref refs/heads/main $base && git update-ref refs/heads/leak $s2
+echo $s1 > s1; echo $s2 > s2; echo $base > base; cd ..; chown -R www-data $R`
+const PRUNE = `cd $R && git update-ref -d refs/heads/leak && git reflog expire --expire=now --all && git prune --expire=now && cd .. && chown -R www-data $R`
+
+const ROWS: Row[] = [
+  {
+    name: 'probe-off',
+    edits: [
+      [AUTHORIZE, 'if (body === null) {', 'if (body === "never") {'],
+      [
+        AUTHORIZE,
+        'const answer = readProbeAnswer(asked, body)',
+        "const answer = { kind: 'yes' as const, acknowledged: asked.haves } as ProbeAnswer",
+      ],
+    ],
+    warm: `${GIT} -c ${ALICE} clone -q --bare $URL/priv/main.git c`,
+    attack: `${PKT}; { pkt command=fetch; printf 0001; pkt "want $(git -C /w/repos/main.git rev-parse main)"; pkt done; printf 0000; } | ${POST} -o /dev/null -w '%{http_code}' $URL/priv/main.git/git-upload-pack`,
+  },
+  {
+    name: 'key-without-repository',
+    edits: [['njs/src/git/key.ts', "'repository ' + scope.repository,", "'repository ',"]],
+    warm: `git init -q --bare c && ${GIT} -C c fetch -q --no-tags $URL/pub/main.git main`,
+    attack: `git init -q --bare c && ${GIT} -C c fetch -q --no-tags $URL/pub/shallow.git main && git -C c rev-list --count FETCH_HEAD`,
+  },
+  {
+    name: 'haves-unfiltered',
+    edits: [[AUTHORIZE, '{ haves: acknowledged }', '{ haves: asked.haves }']],
+    prepare: HISTORY,
+    warm: `${GIT} clone -q --bare $URL/pub/$NAME c`,
+    change: PRUNE,
+    attack: `${PKT}; { pkt command=fetch; printf 0001; pkt thin-pack; pkt "want $(cat /w/repos/$NAME/base)"; pkt "have $(cat /w/repos/$NAME/base)"; pkt "have $(cat /w/repos/$NAME/s2)"; printf 0000; } | ${POST} $URL/pub/$NAME/git-upload-pack | grep -ac "ACK $(cat /w/repos/$NAME/s2)" || true`,
+  },
+  {
+    name: 'shallow-not-probed',
+    edits: [['njs/src/git/probe.ts', 'request.wants.concat(request.shallows)', 'request.wants']],
+    prepare: HISTORY,
+    warm: `${GIT} clone -q --bare $URL/pub/$NAME c`,
+    change: PRUNE,
+    attack: `${PKT}; { pkt command=fetch; printf 0001; pkt "want $(cat /w/repos/$NAME/base)"; pkt "shallow $(cat /w/repos/$NAME/s2)"; pkt 'deepen 2147483647'; pkt done; printf 0000; } | ${POST} $URL/pub/$NAME/git-upload-pack | grep -ac "unshallow $(cat /w/repos/$NAME/s2)" || true`,
+  },
+  {
+    name: 'tags-of-the-mirror',
+    edits: [
+      [
+        'sidecar/src/answers.ts',
+        'const view = work.tags === null ? null : temporaryName',
+        'const view = work.tags !== undefined ? null : temporaryName',
+      ],
+    ],
+    prepare: `${HISTORY}; git -C $R -c user.name=a -c user.email=a@example.org tag -a -m old old main; chown -R www-data $R`,
+    warm: `${GIT} clone -q --bare $URL/pub/$NAME c`,
+    change: 'git -C $R tag -d old',
+    attack: `${GIT} clone -q --depth 1 $URL/pub/$NAME c && git -C c cat-file --batch-check --batch-all-objects | grep -c ' tag ' || true`,
+  },
+  {
+    name: 'rounds-without-common',
+    edits: [[AUTHORIZE, 'acknowledged.length === 0 && !asked.done', 'acknowledged.length < 0']],
+    warm: `${GIT} clone -q --bare $URL/pub/main.git c`,
+    attack: `${GIT} clone -q $URL/pub/small.git c && ${GIT} -C c fetch -q $URL/pub/main.git main && echo fetched`,
+  },
+]
+
+async function runIn(url: string, name: string, id: string, script: string): Promise<string> {
+  const { code, out } = await sh(
+    client('trixie'),
+    `export GIT_TERMINAL_PROMPT=0; rm -rf /w/work/${id}; mkdir -p /w/work/${id}; cd /w/work/${id}; ( ${script} ); code=$?; rm -rf /w/work/${id}; exit $code`,
+    {
+      URL: url,
+      NAME: name,
+      GIT_CONFIG_COUNT: '1',
+      GIT_CONFIG_KEY_0: 'http.extraHeader',
+      GIT_CONFIG_VALUE_0: `X-Test: ${id}`,
+    }
+  )
+  return `${out.replaceAll(url, 'URL').trim()} exit ${code}`
+}
+
+async function warmUp(url: string, name: string, script: string, log: string): Promise<void> {
+  for (let i = 0; i < 60; i++) {
+    const id = uniqueId('weak-warm')
+    await runIn(url, name, id, script)
+    if (results('trixie', id, log).some((result) => /^(hit|miss|join)$/.test(result))) return
+    await new Promise((resolve) => setTimeout(resolve, 200))
+  }
+  throw new Error('the cache never answered')
+}
+
+test.each(ROWS)('without its guard: $name', async (row) => {
+  const name = `${uniqueId('weak')}.git`
+  const upstream = stack().upstream
+  const env = { R: `/w/repos/${name}` }
+  if (row.prepare) await must(upstream, `cd /w/repos; ${row.prepare}`, env)
+  const weak = await startWeakened(row)
+  try {
+    await warmUp(weak.url, name, row.warm, weak.log)
+    await warmUp(REAL, name, row.warm, 'nginx-trixie.log')
+    if (row.change) await must(upstream, `cd /w/repos; ${row.change}`, env)
+    const expected = await runIn(DIRECT, name, uniqueId('direct'), row.attack)
+    expect(await runIn(REAL, name, uniqueId('real'), row.attack)).toBe(expected)
+    expect(await runIn(weak.url, name, uniqueId('weak'), row.attack)).not.toBe(expected)
+  } finally {
+    await weak.stop()
+    await docker(['exec', upstream, 'rm', '-rf', `/w/repos/${name}`])
+  }
+})

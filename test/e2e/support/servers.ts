@@ -1,0 +1,133 @@
+/** What a story does with the shared servers: run commands in them, read what they logged. */
+import { readFileSync } from 'node:fs'
+import path from 'node:path'
+import { inject } from 'vitest'
+import { docker } from './docker.ts'
+import type { StackInfo, Suite } from './stack.ts'
+
+export const stack = (): StackInfo => inject('stack')
+
+export function suites(): Suite[] {
+  return Object.keys(stack().nginx) as Suite[]
+}
+
+export interface Ran {
+  code: number
+  out: string
+}
+
+/** Runs a shell script in a container, as root; both streams are in `out`. */
+export async function sh(
+  container: string,
+  script: string,
+  env: Record<string, string> = {}
+): Promise<Ran> {
+  const vars = Object.entries(env).flatMap(([name, value]) => ['-e', `${name}=${value}`])
+  const wrapped = `( ${script}\n) 2>&1; printf '\\n%s' "exit=$?"`
+  const out = await docker(['exec', ...vars, container, 'sh', '-c', wrapped], {
+    timeoutMs: 300_000,
+  })
+  const at = out.lastIndexOf('exit=')
+  return { code: Number(out.slice(at + 5)), out: out.slice(0, at).trimEnd() }
+}
+
+/** A script that has to succeed. */
+export async function must(
+  container: string,
+  script: string,
+  env: Record<string, string> = {}
+): Promise<string> {
+  const { code, out } = await sh(container, script, env)
+  if (code !== 0) throw new Error(`exit ${code}: ${script}\n${out}\n${logs()}`)
+  return out
+}
+
+export function client(suite: Suite): string {
+  const id = stack().nginx[suite]
+  if (id === undefined) throw new Error(`no ${suite} image`)
+  return id
+}
+
+export interface Row {
+  test: string
+  method: string
+  uri: string
+  status: number
+  result: string
+  bytes: number
+  protocol: string
+}
+
+function rows(file: string, test: (row: Row) => boolean): Row[] {
+  const text = readFileSync(path.join(stack().dir, 'log', file), 'utf8')
+  return text
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => {
+      const [id = '', method = '', uri = '', status = '', result = '', bytes = '', protocol = ''] =
+        line.split('\t')
+      return {
+        test: id,
+        method,
+        uri,
+        status: Number(status),
+        result,
+        bytes: Number(bytes),
+        protocol,
+      }
+    })
+    .filter(test)
+}
+
+/** nginx's access log of the requests that carried `X-Test: id`. */
+export function answered(suite: Suite, id: string, file = `nginx-${suite}.log`): Row[] {
+  return rows(file, (row) => row.test === id)
+}
+
+/** nginx's access log of the requests whose target begins so: for clients that send no header of ours. */
+export function requests(suite: Suite, prefix: string): Row[] {
+  return rows(`nginx-${suite}.log`, (row) => row.uri.startsWith(prefix))
+}
+
+/** How the fetches of a test were answered, ls-refs left out: `hit`, `pass; reason=…`. */
+export function results(suite: Suite, id: string, file?: string): string[] {
+  return answered(suite, id, file)
+    .filter((row) => row.uri.endsWith('/git-upload-pack'))
+    .map((row) => row.result)
+    .filter((result) => result !== 'pass; reason=ls-refs')
+}
+
+/** How many packs upstream itself made for a test. */
+export function packsMade(id: string): number {
+  const lines = readFileSync(path.join(stack().dir, 'log/packs.log'), 'utf8').split('\n')
+  return lines.filter((line) => line === id).length
+}
+
+/** The end of every server's log, for the message of a failed test. */
+export function logs(): string {
+  const { dir } = stack()
+  return suites()
+    .map((suite) => `nginx-${suite}-main-error.log`)
+    .concat('upstream-error.log')
+    .map((file) => `--- ${file} ---\n${tail(path.join(dir, 'log', file))}`)
+    .join('\n')
+}
+
+function tail(file: string): string {
+  try {
+    const lines = readFileSync(file, 'utf8')
+      .split('\n')
+      .filter((line) => !/\[(info|notice)\]/.test(line))
+    return lines.slice(-8).join('\n')
+  } catch {
+    return '(none)'
+  }
+}
+
+let serial = 0
+
+/** An id that no other test of this run has: X-Test, directories. */
+export function uniqueId(prefix: string): string {
+  serial += 1
+  return `${prefix.replace(/[^a-zA-Z0-9.]+/g, '-')}-${process.pid}-${serial}`
+}

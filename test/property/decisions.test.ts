@@ -1,0 +1,187 @@
+/** Whatever arrives, there is a decision: never an exception, and never a reason of no name. */
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { type AnswerState, scanAnswer } from '../../njs/src/git/answer.ts'
+import { parseBody, protocolFamily } from '../../njs/src/git/classify.ts'
+import { gunzip } from '../../njs/src/git/gzip.ts'
+import { asciiSource, type PktSource, pktLine } from '../../njs/src/git/pkt-line.ts'
+import { readProbeAnswer } from '../../njs/src/git/probe.ts'
+import { REASONS } from '../../njs/src/git/reasons.ts'
+import { parseRepositoryPath, repositoryId } from '../../njs/src/git/repository-path.ts'
+import { readAdvertisedTags, readLsRefsTags } from '../../njs/src/git/tag-state.ts'
+import { anyNoise, anyRequestAtAll, clientForm, runs } from '../support/arbitraries.ts'
+import { CASES } from '../support/cases.ts'
+import { RECORDED } from '../support/fixtures.ts'
+import { oid, oid256 } from '../support/wire.ts'
+
+const PROTOCOLS = ['', 'version=1', 'version=2', 'version=2:version=1', 'version=3']
+const anyProtocol = fc.constantFrom(...PROTOCOLS)
+const anyBytes = fc.uint8Array({ maxLength: 400 }).map((list) => Buffer.from(list))
+
+/** Names that every object has, beside those of the protocol. */
+const WORDS = [
+  ...['command=fetch', 'command=ls-refs', 'done', 'thin-pack', 'ofs-delta', 'include-tag'],
+  ...['wait-for-done', 'deepen 1', 'deepen-not x', 'filter blob:none', 'filter ', 'want ', 'have '],
+  ...[`want ${oid(1)}`, `have ${oid(2)}`, `shallow ${oid(3)}`, `want ${oid256(1)}`, 'agent=x'],
+  ...['object-format=sha256', `want ${oid(1)} side-band-64k`, `${oid(1)} refs/tags/v1`],
+  ...['acknowledgments', 'NAK', `ACK ${oid(1)}`, 'ready', 'ERR upload-pack: not our ref x'],
+  ...['# service=git-upload-pack', 'version 1', `${oid(1)} refs/tags/v1^{}`, 'a\0b', ''],
+  ...Object.getOwnPropertyNames(Object.prototype),
+]
+const anyPacket = fc.oneof(
+  fc.constantFrom('0000', '0001', '0002', '0003', '0004'),
+  fc.constantFrom(...WORDS).map((word) => pktLine(word)),
+  fc.constantFrom(...WORDS).map((word) => pktLine(`${word}\n`))
+)
+const anyPackets = fc.array(anyPacket, { maxLength: 12 }).map((list) => Buffer.from(list.join('')))
+
+/** What is nearly a request: some bytes of it replaced, taken out or put in. */
+const anyBody = fc.oneof(
+  fc.constantFrom(...RECORDED, ...CASES).map(({ body }) => Buffer.from(body, 'latin1')),
+  fc.tuple(anyRequestAtAll, anyNoise).map(([r, noise]) => Buffer.from(clientForm(r, noise)))
+)
+const anyEdit = fc.record({
+  at: fc.nat(),
+  remove: fc.integer({ min: 0, max: 4 }),
+  insert: fc.uint8Array({ maxLength: 4 }),
+})
+const anyNearly = fc.tuple(anyBody, fc.array(anyEdit, { maxLength: 4 })).map(([body, edits]) =>
+  edits.reduce((bytes, { at, remove, insert }) => {
+    const pos = at % (bytes.length + 1)
+    return Buffer.concat([bytes.subarray(0, pos), insert, bytes.subarray(pos + remove)])
+  }, body)
+)
+const anyInput = fc.oneof(anyBytes, anyPackets, anyNearly)
+
+/** The ways in which bytes reach the core: latin1 in the sidecar, UTF-8 ranges in njs. */
+function sourcesOf(bytes: Buffer): PktSource[] {
+  return [
+    asciiSource(bytes.toString('latin1')),
+    { length: bytes.length, text: (start, end) => bytes.toString('utf8', start, end) },
+  ]
+}
+
+function expectReason(reason: string): void {
+  expect(Object.hasOwn(REASONS, reason)).toBe(true)
+}
+
+test('any body is a fetch or passes with a reason of the table', () => {
+  fc.assert(
+    fc.property(anyInput, anyProtocol, fc.integer({ min: 0, max: 50 }), (bytes, protocol, max) => {
+      for (const source of sourcesOf(bytes)) {
+        const parsed = parseBody(source, protocol, max)
+        if (parsed.kind === 'pass') {
+          expectReason(parsed.reason)
+        } else {
+          expect(parsed.request.wants.length).toBeGreaterThan(0)
+          expect(parsed.request.family).toBe(protocolFamily(protocol) ?? 0)
+        }
+      }
+    }),
+    runs()
+  )
+})
+
+test('a request that was taken holds the fields of a request and no other', () => {
+  const fields = 'deepen done family filter format haves includeTag noProgress ofsDelta shallows'
+  fc.assert(
+    fc.property(anyInput, anyProtocol, (bytes, protocol) => {
+      const parsed = parseBody(asciiSource(bytes.toString('latin1')), protocol, 100)
+      if (parsed.kind === 'fetch') {
+        expect(Object.keys(parsed.request).sort().join(' ')).toBe(`${fields} thinPack wants`)
+      }
+    }),
+    runs()
+  )
+})
+
+test('any answer to a probe is yes, not our ref, or no', () => {
+  fc.assert(
+    fc.property(anyInput, anyRequestAtAll, (bytes, request) => {
+      const answer = readProbeAnswer(request, bytes.toString('latin1'))
+      expect(['yes', 'not-our-ref', 'no']).toContain(answer.kind)
+      if (answer.kind === 'yes') {
+        expect(answer.acknowledged.filter((have) => !request.haves.includes(have))).toEqual([])
+      }
+    }),
+    runs()
+  )
+})
+
+test.each([
+  ['ls-refs', readLsRefsTags],
+  ['advertisement', readAdvertisedTags],
+])('any %s is a tag state or passes', (_, read) => {
+  fc.assert(
+    fc.property(anyInput, fc.constantFrom('sha1', 'sha256'), (bytes, format) => {
+      for (const source of sourcesOf(bytes)) {
+        const answer = read(source, { format, maxTags: 5 })
+        if (answer.kind === 'pass') {
+          expectReason(answer.reason)
+        } else {
+          expect(answer.lines).toEqual(answer.lines.toSorted())
+        }
+      }
+    }),
+    runs()
+  )
+})
+
+test('any bytes inflate to something within the limit, or not at all', () => {
+  const magic = Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255])
+  const size = (n: number) => Buffer.from(Uint32Array.of(0, n).buffer)
+  fc.assert(
+    fc.property(anyBytes, fc.integer({ min: 0, max: 2000 }), (bytes, n) => {
+      for (const data of [bytes, Buffer.concat([magic, bytes, size(n)])]) {
+        const plain = gunzip(data, 1000)
+        expect(plain === null || plain.length <= 1000).toBe(true)
+      }
+    }),
+    runs()
+  )
+})
+
+describe('the scanner of answers', () => {
+  test('any bytes, cut anywhere, leave one state', () => {
+    fc.assert(
+      fc.property(
+        fc.oneof(anyBytes, anyPackets),
+        fc.constantFrom<0 | 2>(0, 2),
+        fc.array(fc.nat({ max: 20 }), { maxLength: 20 }),
+        (bytes, family, cuts) => {
+          expect(scanned(bytes, family, cuts)).toEqual(scanned(bytes, family, []))
+        }
+      ),
+      runs()
+    )
+  })
+
+  function scanned(bytes: Buffer, family: 0 | 2, cuts: number[]): AnswerState {
+    const scanner = scanAnswer(family)
+    let pos = 0
+    for (const size of cuts) {
+      scanner.push(bytes.subarray(pos, pos + size))
+      pos = Math.min(bytes.length, pos + size)
+    }
+    scanner.push(bytes.subarray(pos))
+    return scanner.state
+  }
+})
+
+test('any target names a plain path or nothing', () => {
+  const piece = fc.constantFrom('/', '.', '..', '%2e', 'a', 'x.git', '?', '~', 'é', '\n', '\\')
+  const target = fc.oneof(
+    fc.string(),
+    fc.array(piece).map((list) => `/${list.join('')}`)
+  )
+  fc.assert(
+    fc.property(target, (start) => {
+      const name = parseRepositoryPath(`${start}/git-upload-pack`)
+      if (name !== null) {
+        expect(new URL(`http://x${name}`).pathname).toBe(name)
+        expect(repositoryId(name).length).toBeGreaterThan(0)
+      }
+    }),
+    runs()
+  )
+})

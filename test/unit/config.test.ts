@@ -1,0 +1,230 @@
+/** The sidecar's settings: what is refused, and that no message shows a secret. */
+import { writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { afterAll, describe, expect, test } from 'vitest'
+import {
+  isUnixSocket,
+  OPTIONS,
+  readOptions,
+  readUpstreams,
+  serveConfig,
+  splitAddress,
+} from '../../sidecar/src/config.ts'
+import { UserError } from '../../sidecar/src/errors.ts'
+import { scratch } from '../support/git.ts'
+
+const work = scratch()
+afterAll(work.remove)
+
+function secretFile(text: string): string {
+  const file = path.join(work.dir, `secret-${text.length}`)
+  writeFileSync(file, `${text}\n`)
+  return file
+}
+
+function serve(argv: string[], env: NodeJS.ProcessEnv = {}) {
+  return serveConfig(readOptions(argv, env))
+}
+
+/** The error that a person sees. */
+function complaint(action: () => unknown): string {
+  try {
+    action()
+  } catch (error) {
+    if (error instanceof UserError) return error.line()
+    throw error
+  }
+  throw new Error('nothing was refused')
+}
+
+test('defaults', () => {
+  expect(serve([])).toMatchObject({
+    data: '/var/cache/nginx-git-cache',
+    socket: '/run/nginx-git-cache/sidecar.sock',
+    secret: '',
+    queueLength: 200,
+    maxWait: 120,
+    commitAfter: 20,
+    maxBody: 10_485_760,
+    logLevel: 'info',
+    upstreams: [],
+  })
+})
+
+test('what was read is frozen', () => {
+  expect(Object.isFrozen(serve([]))).toBe(true)
+})
+
+describe('flags and their twins in the environment', () => {
+  test.each<[what: string, argv: string[], env: NodeJS.ProcessEnv, processes: number]>([
+    ['a flag', ['--git-processes', '3'], {}, 3],
+    ['a flag with =', ['--git-processes=3'], {}, 3],
+    ['the last of two flags', ['--git-processes=3', '--git-processes=4'], {}, 4],
+    ['a twin', [], { GITCACHE_GIT_PROCESSES: '5' }, 5],
+    ['a flag before its twin', ['--git-processes=3'], { GITCACHE_GIT_PROCESSES: '5' }, 3],
+  ])('%s', (_, argv, env, processes) => {
+    expect(serve(argv, env).gitProcesses).toBe(processes)
+  })
+
+  test.each(Object.keys(OPTIONS))('--%s has a twin', (name) => {
+    const twin = `GITCACHE_${name.toUpperCase().replaceAll('-', '_')}`
+    expect(Object.keys(readOptions([], { [twin]: 'x' }))).toEqual([name])
+  })
+
+  test('an empty twin is none', () => {
+    expect(readOptions([], { GITCACHE_DATA: '' })).toEqual({})
+  })
+
+  test('several upstreams in one twin', () => {
+    const raw = readOptions([], { GITCACHE_UPSTREAM: 'https://a.example http://b.example' })
+    expect(readUpstreams(raw).map(({ url }) => url)).toEqual([
+      'https://a.example',
+      'http://b.example',
+    ])
+  })
+
+  test.each([' https://a.example', 'https://a.example\n'])('space around a twin: %j', (text) => {
+    const raw = readOptions([], { GITCACHE_UPSTREAM: text })
+    expect(readUpstreams(raw).map(({ url }) => url)).toEqual(['https://a.example'])
+  })
+
+  test('a directory with a space in its name', () => {
+    expect(serve([], { GITCACHE_DATA: '/srv/git cache' }).data).toBe('/srv/git cache')
+  })
+})
+
+describe('refused', () => {
+  test.each<[argv: string[], parts: string[]]>([
+    [['--nonsense'], ['--nonsense', 'GITCACHE_OPTION']],
+    [['--nonsense=x'], ['--nonsense', 'GITCACHE_OPTION']],
+    [['extra'], ['extra', 'GITCACHE_OPTION']],
+    [['--data'], ['--data', 'GITCACHE_OPTION']],
+    [
+      ['--git-processes', '0'],
+      ['--git-processes 0', 'GITCACHE_CONFIG'],
+    ],
+    [
+      ['--git-processes', 'many'],
+      ['--git-processes many', 'GITCACHE_CONFIG'],
+    ],
+    [
+      ['--git-processes', '1.5'],
+      ['--git-processes 1.5', 'GITCACHE_CONFIG'],
+    ],
+    [['--max-wait=-1'], ['--max-wait -1', 'GITCACHE_CONFIG']],
+    [
+      ['--log-level', 'loud'],
+      ['--log-level loud', 'GITCACHE_CONFIG'],
+    ],
+    [
+      ['--socket', '127.0.0.1:9418'],
+      ['127.0.0.1:9418', 'secret', 'GITCACHE_SECRET'],
+    ],
+    [
+      ['--secret-file', '/nonexistent/file'],
+      ['/nonexistent/file', 'GITCACHE_SECRET'],
+    ],
+    [
+      ['--upstream', 'ftp://host'],
+      ['ftp://host', 'GITCACHE_UPSTREAM'],
+    ],
+    [
+      ['--upstream', 'host'],
+      ['host', 'GITCACHE_UPSTREAM'],
+    ],
+    [
+      ['--upstream', 'https://host/?a'],
+      ['host', 'GITCACHE_UPSTREAM'],
+    ],
+    [
+      ['--upstream', 'https://host/#a'],
+      ['host', 'GITCACHE_UPSTREAM'],
+    ],
+  ])('%j says %j', (argv, parts) => {
+    const line = complaint(() => serve(argv))
+    for (const part of parts) expect(line).toContain(part)
+    expect(line).not.toContain('\n')
+  })
+
+  test('all that will not do is named at once', () => {
+    const line = complaint(() => serve(['--git-processes=x', '--log-level=loud']))
+    expect(line).toMatch(/--git-processes x.*--log-level loud/)
+  })
+})
+
+describe('TCP needs a secret of 32 bytes', () => {
+  test.each([
+    ['31 bytes', 31, false],
+    ['32 bytes', 32, true],
+  ])('%s', (_, length, good) => {
+    const argv = ['--socket=127.0.0.1:9418', '--secret-file', secretFile('s'.repeat(length))]
+    if (good) expect(serve(argv).secret).toBe('s'.repeat(length))
+    else expect(complaint(() => serve(argv))).toContain('GITCACHE_SECRET')
+  })
+
+  test('and none of it is shown', () => {
+    const argv = ['--socket=127.0.0.1:9418', '--secret-file', secretFile('hunter2')]
+    expect(complaint(() => serve(argv))).not.toContain('hunter2')
+  })
+})
+
+describe('upstreams', () => {
+  test.each<[text: string, name: string, url: string]>([
+    ['https://git.example.org', 'https://git.example.org', 'https://git.example.org'],
+    ['https://git.example.org/', 'https://git.example.org', 'https://git.example.org'],
+    ['http://10.0.0.1:3000/git/', 'http://10.0.0.1:3000/git', 'http://10.0.0.1:3000/git'],
+    ['http://forge=http://10.0.0.1:3000', 'http://forge', 'http://10.0.0.1:3000'],
+    ['http://forge=https://git.example.org/git/', 'http://forge', 'https://git.example.org/git'],
+  ])('%s', (text, name, url) => {
+    const raw = readOptions(['--upstream', text], {})
+    expect(readUpstreams(raw)).toMatchObject([{ name, url }])
+  })
+
+  test('TLS and proxy are those of the options', () => {
+    const flags = ['--ca-file=/ca', '--client-cert=/c', '--client-key=/k', '--proxy=http://p:3128']
+    const raw = readOptions(['--upstream=https://a.example', ...flags], {})
+    expect(readUpstreams(raw)).toMatchObject([
+      { caFile: '/ca', clientCert: '/c', clientKey: '/k', proxy: 'http://p:3128' },
+    ])
+  })
+
+  const credentials = [
+    'https://user:hunter2@git.example.org',
+    'https://hunter2@git.example.org',
+    'http://forge=https://user:hunter2@git.example.org',
+    'https://user:hunter2@git.example.org/?x',
+    'https://user:a@hunter2@git.example.org',
+    'https://user:a/hunter2@git.example.org',
+    'https:/user:hunter2@git.example.org',
+    'https:user:hunter2@git.example.org',
+    'https://user:a=hunter2@git.example.org',
+    'http://user:hunter2@forge=https://git.example.org',
+    'https://git.example.org/?token=hunter2',
+  ]
+
+  test.each(credentials)('%s is refused and its secret not shown', (text) => {
+    const line = complaint(() => readUpstreams(readOptions(['--upstream', text], {})))
+    expect(line).toContain('GITCACHE_UPSTREAM')
+    expect(line).not.toContain('hunter2')
+  })
+
+  test('nor where the flag was forgotten', () => {
+    const line = complaint(() => readOptions(['https://user:hunter2@git.example.org'], {}))
+    expect(line).not.toContain('hunter2')
+  })
+})
+
+test.each([
+  ['/run/x.sock', true],
+  ['127.0.0.1:80', false],
+  ['x.sock', false],
+])('%s is a unix socket: %s', (address, expected) => {
+  expect(isUnixSocket(address)).toBe(expected)
+})
+
+test.each<[string, [string, number]]>([
+  ['127.0.0.1:80', ['127.0.0.1', 80]],
+  ['[::1]:80', ['[::1]', 80]],
+])('%s splits', (address, expected) => {
+  expect(splitAddress(address)).toEqual(expected)
+})

@@ -1,0 +1,31 @@
+/** The README's table of reasons is the closed table, and versions are named once. */
+import { readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { expect, test } from 'vitest'
+import { REASONS } from '../../njs/src/git/reasons.ts'
+
+const root = path.resolve(import.meta.dirname, '../..')
+const read = (name: string) => readFileSync(path.join(root, name), 'utf8')
+
+function table(): string {
+  const rows = Object.entries(REASONS).map(([name, sentence]) => `| \`${name}\` | ${sentence} |`)
+  return ['', '| reason | |', '|---|---|', ...rows, ''].join('\n')
+}
+
+test('the README lists each pass reason (UPDATE_README=1 writes them)', () => {
+  const readme = read('README.md')
+  const pattern = /(<!-- reasons -->)[\s\S]*(<!-- \/reasons -->)/
+  const written = readme.replace(
+    pattern,
+    (_, open: string, close: string) => open + table() + close
+  )
+  if (process.env.UPDATE_README) writeFileSync(path.join(root, 'README.md'), written)
+  expect(readme === written || process.env.UPDATE_README === '1').toBe(true)
+})
+
+test('the include files name the version of package.json', () => {
+  const { version } = JSON.parse(read('package.json')) as { version: string }
+  for (const name of ['gitcache-http.conf', 'gitcache-location.conf']) {
+    expect(read(`nginx/${name}`)).toMatch(new RegExp(`^# nginx-git-cache ${version}:`))
+  }
+})
