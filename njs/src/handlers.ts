@@ -5,20 +5,30 @@
  * miscompiles async functions whose captured variables change). Nothing runs at module top level:
  * it would run again for every request.
  */
-import crypto from 'crypto'
-import fs from 'fs'
+import {
+  type Act,
+  follow,
+  hit,
+  isJob,
+  NO_SIDECAR,
+  passed,
+  readState,
+  type SidecarState,
+} from './act.ts'
+import { bufferSource, decoded, encodedAs, sourceOf, textOf } from './bytes.ts'
 import { authorize, type Upstream, type Verdict } from './git/authorize.ts'
 import { writeCanonicalRequest } from './git/canonical.ts'
 import { isGzip, parseBody, type RequestHead, refuseHead } from './git/classify.ts'
 import type { FetchRequest } from './git/fetch-request.ts'
-import { announcedSize, gunzip, gzipStored, isGzipped } from './git/gzip.ts'
-import { keyText } from './git/key.ts'
+import { announcedSize, isGzipped } from './git/gzip.ts'
 import type { PktSource } from './git/pkt-line.ts'
 import type { Reason } from './git/reasons.ts'
-import { parseRepositoryPath, repositoryId, stripPrefix } from './git/repository-path.ts'
-import type { NginxReply, NginxRequest, SubrequestOptions } from './ngx.ts'
+import { parseRepositoryPath, stripPrefix } from './git/repository-path.ts'
+import type { NginxRequest, SubrequestOptions } from './ngx.ts'
 import { crashesInSubrequests } from './njs-version.ts'
 import { readSettings, type Settings } from './settings.ts'
+import { isStored, keyOf, sha256, type Yes } from './stored.ts'
+import { clientLocation, refsOf, upstreamTarget } from './target.ts'
 
 /** Bodies up to this size, inflated, are read here; larger ones would stop the worker too long. */
 const MAX_BODY = 256 * 1024
@@ -35,12 +45,6 @@ const MAX_TICKS_OVER = 5
 /** A yes that is older than this when the answer is ready is asked again. Milliseconds. */
 const MAX_YES_AGE = 30000
 
-/** Where the request is answered. `location`: the internal location under `_gitcache/`. */
-interface Act {
-  location: 'hit' | 'stream' | 'pass'
-  result: string
-}
-
 /** js_content of the main location: parse, decide, act. */
 async function uploadPack(r: NginxRequest): Promise<void> {
   try {
@@ -54,15 +58,13 @@ async function uploadPack(r: NginxRequest): Promise<void> {
 
 function redirect(r: NginxRequest, act: Act): void {
   r.variables['gitcache_result'] = act.result
+  r.variables['gitcache_file'] = act.file || ''
+  r.variables['gitcache_job'] = act.job || ''
   r.internalRedirect(internal(r, act.location))
 }
 
 function internal(r: NginxRequest, location: string): string {
   return r.variables['gitcache_base'] + '/_gitcache/' + location + '/git-upload-pack'
-}
-
-function passed(reason: Reason): Act {
-  return { location: 'pass', result: 'pass; reason=' + reason }
 }
 
 async function decide(r: NginxRequest, settings: Settings): Promise<Act> {
@@ -160,15 +162,6 @@ async function readBody(r: NginxRequest, head: RequestHead): Promise<PktSource |
   return reply.status === 200 && inflated ? bufferSource(inflated) : 'gzip'
 }
 
-/** ASCII is decoded once; other bytes packet by packet, since their offsets move in a string. */
-function bufferSource(buffer: Buffer): PktSource {
-  const text = buffer.toString()
-  if (text.length === buffer.length) {
-    return { length: text.length, text: (start, end) => text.substring(start, end) }
-  }
-  return { length: buffer.length, text: (start, end) => buffer.subarray(start, end).toString() }
-}
-
 /** Authorised by upstream, and then from the store or from the sidecar. */
 async function answer(
   r: NginxRequest,
@@ -181,51 +174,18 @@ async function answer(
   if (verdict.kind === 'pass') {
     return passed(verdict.reason)
   }
-  const key = keyOf(settings, path, verdict)
-  if (isStored(settings, key)) {
-    return hit(r, settings, key)
+  const key = keyOf(settings.upstream, path, verdict)
+  if (isStored(settings.packs, key)) {
+    return hit(settings.packs, key)
   }
   const state = await prepare(r, settings, path, key, verdict)
   if (state.state !== 'pass' && Date.now() - asked > MAX_YES_AGE) {
     const again = await authorizeInTime(r, settings, request)
-    if (again.kind === 'pass' || keyOf(settings, path, again) !== key) {
+    if (again.kind === 'pass' || keyOf(settings.upstream, path, again) !== key) {
       return passed('stale')
     }
   }
-  return follow(r, settings, state)
-}
-
-type Yes = Extract<Verdict, { kind: 'yes' }>
-
-function keyOf(settings: Settings, path: string, yes: Yes): string {
-  const scope = {
-    upstream: settings.upstream,
-    repository: repositoryId(path),
-    tagState: yes.tags === null ? '' : sha256(yes.tags.join('\n')),
-  }
-  return sha256(keyText(yes.request, scope))
-}
-
-function sha256(text: string): string {
-  return crypto.createHash('sha256').update(text).digest('hex') as string
-}
-
-function packFile(settings: Settings, key: string): string {
-  return settings.packs + '/' + key.substring(0, 2) + '/' + key
-}
-
-function isStored(settings: Settings, key: string): boolean {
-  try {
-    fs.statSync(packFile(settings, key))
-    return true
-  } catch {
-    return false
-  }
-}
-
-function hit(r: NginxRequest, settings: Settings, key: string): Act {
-  r.variables['gitcache_file'] = packFile(settings, key)
-  return { location: 'hit', result: 'hit' }
+  return follow(settings.packs, state)
 }
 
 /** Asks upstream in subrequests, which carry the client's headers and the operator's. */
@@ -293,9 +253,9 @@ function cut(): void {
 
 function upstreamOf(r: NginxRequest, settings: Settings): Upstream {
   return {
-    probe: (body) => ask(r, 'probe', body).then(replyText),
-    lsRefs: (body) => ask(r, 'tags', body).then(replySource),
-    advertisement: () => ask(r, 'refs', null).then(replySource),
+    probe: (body) => ask(r, 'probe', body).then(textOf),
+    lsRefs: (body) => ask(r, 'tags', body).then(sourceOf),
+    advertisement: () => ask(r, 'refs', null).then(sourceOf),
     unknownOid: (digits) =>
       sha256(r.variables['request_id'] + ' ' + Math.random()).slice(0, digits),
     maxTags: settings.maxTags,
@@ -306,53 +266,16 @@ function upstreamOf(r: NginxRequest, settings: Settings): Upstream {
 async function ask(r: NginxRequest, location: string, body: string | null): Promise<Buffer | null> {
   const size = location === 'probe' ? 'gitcache_probe_size' : 'gitcache_tags_size'
   r.variables[size] = '0'
-  const reply = await r.subrequest(internal(r, location), subrequestOptions(r, body))
-  return isOver(r, size) ? null : decoded(reply)
-}
-
-/**
- * The question goes out under the client's headers, so in the client's encoding: git http-backend
- * inflates what says gzip, also the body that a GET does not have.
- */
-function subrequestOptions(r: NginxRequest, body: string | null): SubrequestOptions {
-  const text = body === null ? '' : body
-  const encoded = isGzip(r.headersIn['Content-Encoding'] || '')
-    ? Buffer.from(gzipStored(Buffer.from(text)))
-    : text
-  return { method: body === null ? 'GET' : 'POST', body: encoded }
-}
-
-function decoded(reply: NginxReply): Buffer | null {
-  const buffer = reply.responseBuffer
-  if (reply.status !== 200 || buffer === undefined) {
+  const options: SubrequestOptions = {
+    method: body === null ? 'GET' : 'POST',
+    body: encodedAs(body || '', r.headersIn['Content-Encoding'] || ''),
+  }
+  const reply = await r.subrequest(internal(r, location), options)
+  if (isOver(r, size) || reply.status !== 200 || reply.responseBuffer === undefined) {
     return null
   }
-  const encoding = reply.headersOut['Content-Encoding']
-  if (encoding === undefined) {
-    return buffer
-  }
-  const inflated = encoding === 'gzip' ? gunzip(buffer, MAX_ANSWER) : null
-  return inflated === null ? null : Buffer.from(inflated)
+  return decoded(reply.responseBuffer, reply.headersOut['Content-Encoding'], MAX_ANSWER)
 }
-
-function replyText(buffer: Buffer | null): string | null {
-  return buffer === null ? null : buffer.toString()
-}
-
-function replySource(buffer: Buffer | null): PktSource | null {
-  return buffer === null ? null : bufferSource(buffer)
-}
-
-/** The sidecar's word on a request. Shape: sidecar/src/protocol.ts. */
-interface SidecarState {
-  state: 'ready' | 'stream' | 'ticket' | 'pass'
-  reason?: string
-  result?: string
-  job?: string
-  key?: string
-}
-
-const NO_SIDECAR: SidecarState = { state: 'pass', reason: 'sidecar' }
 
 async function prepare(
   r: NginxRequest,
@@ -378,15 +301,11 @@ async function readBySidecar(r: NginxRequest, settings: Settings, path: string):
   const order = { secret: settings.secret, upstream: settings.upstream, path }
   const ticket = await sidecar(r, 'ticket', JSON.stringify(order))
   if (ticket.state !== 'ticket' || !isJob(ticket.job)) {
-    return follow(r, settings, ticket)
+    return follow(settings.packs, ticket)
   }
   r.variables['gitcache_job'] = ticket.job
   const state = await sidecar(r, 'read', null)
-  return follow(r, settings, state)
-}
-
-function isJob(job: string | undefined): job is string {
-  return job !== undefined && /^[0-9a-f]{32}$/.test(job)
+  return follow(settings.packs, state)
 }
 
 /** A question to the sidecar; `body` null: the client's own. */
@@ -399,29 +318,10 @@ async function sidecar(
   r.variables['gitcache_probe_size'] = '0'
   const options: SubrequestOptions = body === null ? { method: 'POST' } : { method: 'POST', body }
   const reply = await r.subrequest(internal(r, location), options)
-  return isOver(r, 'gitcache_probe_size') ? NO_SIDECAR : readState(reply)
-}
-
-function readState(reply: NginxReply): SidecarState {
-  if (reply.status !== 200 || reply.responseBuffer === undefined) {
+  if (isOver(r, 'gitcache_probe_size') || reply.status !== 200) {
     return NO_SIDECAR
   }
-  const text = reply.responseBuffer.toString()
-  // Signs of life, and then no answer: it was killed, or hangs.
-  return text.trim() === '' ? NO_SIDECAR : (JSON.parse(text) as SidecarState)
-}
-
-/** Does what the sidecar said; what it says is checked, since it becomes a file name and a path. */
-function follow(r: NginxRequest, settings: Settings, state: SidecarState): Act {
-  if (state.state === 'ready' && /^[0-9a-f]{64}$/.test(state.key || '')) {
-    return hit(r, settings, state.key as string)
-  }
-  if (state.state === 'stream' && isJob(state.job)) {
-    r.variables['gitcache_job'] = state.job
-    return { location: 'stream', result: state.result === 'join' ? 'join' : 'miss' }
-  }
-  const reason = state.reason || ''
-  return passed(/^[a-z0-9-]{1,30}$/.test(reason) ? (reason as Reason) : 'sidecar')
+  return readState(reply.responseBuffer === undefined ? null : reply.responseBuffer.toString())
 }
 
 /** js_content of the gunzip location: gives the body back, for nginx's gunzip filter to inflate. */
@@ -471,27 +371,14 @@ function bound(
   }
 }
 
-/** js_set of $gitcache_target: the client's request target on upstream, byte for byte. */
+/** js_set of $gitcache_target. */
 function target(r: NginxRequest): string {
-  const settings = readSettings(r)
-  if (settings.prefix === '') {
-    return settings.upstream + settings.upstreamPrefix + r.variables['request_uri']
-  }
-  // proxy_pass with a path sends the normalised URI: a raw `..` would climb out of the prefix.
-  const uri = (r.variables['uri'] || '').replace(
-    /\/_gitcache\/[a-z]+\/git-upload-pack$/,
-    '/git-upload-pack'
-  )
-  const rest = uri.substring(settings.prefix.length)
-  const escaped = encodeURI(rest).replace(/[?#]/g, encodeURIComponent)
-  const raw = r.variables['request_uri'] || ''
-  const query = raw.indexOf('?') < 0 ? '' : raw.substring(raw.indexOf('?'))
-  return settings.upstream + settings.upstreamPrefix + escaped + query
+  return upstreamTarget(readSettings(r), r.variables['uri'] || '', r.variables['request_uri'] || '')
 }
 
-/** js_set of $gitcache_refs_target: where upstream advertises the repository's refs. */
+/** js_set of $gitcache_refs_target. */
 function refsTarget(r: NginxRequest): string {
-  return target(r).replace(/git-upload-pack$/, 'info/refs?service=git-upload-pack')
+  return refsOf(target(r))
 }
 
 /** js_header_filter where the answer is made: says how, and keeps what the operator's nginx would do. */
@@ -507,17 +394,8 @@ function headers(r: NginxRequest): void {
     r.headersOut['Expires'] = 'Fri, 01 Jan 1980 00:00:00 GMT'
     r.headersOut['Pragma'] = 'no-cache'
     delete r.headersOut['Last-Modified']
-  } else if (settings.locationRewrite) {
-    rewriteLocation(r, settings)
-  }
-}
-
-/** What proxy_redirect does by default, which it does not with variables in proxy_pass. */
-function rewriteLocation(r: NginxRequest, settings: Settings): void {
-  const location = r.headersOut['Location']
-  const base = settings.upstream + settings.upstreamPrefix + '/'
-  if (typeof location === 'string' && location.indexOf(base) === 0) {
-    r.headersOut['Location'] = settings.prefix + '/' + location.substring(base.length)
+  } else if (settings.locationRewrite && typeof r.headersOut['Location'] === 'string') {
+    r.headersOut['Location'] = clientLocation(settings, r.headersOut['Location'])
   }
 }
 

@@ -81,7 +81,7 @@ export async function startOperator(
 ): Promise<Operator> {
   const to = path.join(stack().dir, 'nginx', `${suite}-${name}`)
   mkdirSync(to, { recursive: true })
-  writeIncludes(stack().dir, suite, to)
+  writeIncludes(suite, to)
   const log = `nginx-${suite}-${name}.log`
   const servers = sites.flatMap((site) =>
     (['without', 'with'] as const).map((side) => server(site, side, port, `/w/log/${log}`))

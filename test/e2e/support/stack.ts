@@ -74,7 +74,7 @@ export async function startStack(
       upstream,
       'sh',
       '-c',
-      'cd /w && sh /w/upstream/fixtures.sh /w/repos 2>/dev/null && chown -R www-data /w/repos',
+      'cd /w && GIT_TEST_FSYNC=false sh /w/upstream/fixtures.sh /w/repos 2>/dev/null && chown -R www-data /w/repos',
     ],
     { timeoutMs: 300_000 }
   )
@@ -179,7 +179,7 @@ function layOut(dir: string): void {
   // htpasswd(1) of alice:alice-secret and bob:bob-secret, `{SHA}` so that a probe costs no bcrypt.
   writeFileSync(
     path.join(dir, 'upstream/htpasswd'),
-    'alice:{SHA}' + sha1('alice-secret') + '\nbob:{SHA}' + sha1('bob-secret') + '\n'
+    `alice:{SHA}${sha1('alice-secret')}\nbob:{SHA}${sha1('bob-secret')}\n`
   )
 }
 
@@ -189,7 +189,6 @@ function sha1(text: string): string {
 
 /** The shipped files, with the socket of this suite's sidecar. */
 export function writeIncludes(
-  dir: string,
   suite: Suite,
   to: string,
   bundle = path.join(ROOT, 'dist/gitcache.js')
@@ -224,7 +223,7 @@ ${http}
 
 function writeSite(dir: string, suite: Suite): void {
   const to = path.join(dir, 'nginx', suite)
-  writeIncludes(dir, suite, to)
+  writeIncludes(suite, to)
   writeFileSync(
     path.join(to, 'nginx.conf'),
     nginxConf(

@@ -57,7 +57,7 @@ export async function startWeakened({ name, edits }: Weakening): Promise<WeakSer
   await buildSidecar(path.join(home, 'nginx-git-cache.mjs'), [plugin])
   port += 1
   const log = `weak-${name}.log`
-  writeIncludes(dir, SUITE, home, path.join(home, 'gitcache.js'))
+  writeIncludes(SUITE, home, path.join(home, 'gitcache.js'))
   const http = path.join(home, 'gitcache/gitcache-http.conf')
   const text = readFileSync(http, 'utf8')
   writeFileSync(
