@@ -1,0 +1,54 @@
+/** What is done with a request: the end of every decision, and what the sidecar may say to it. */
+import type { Reason } from './git/reasons.ts'
+import { packFile } from './stored.ts'
+
+/** `location`: the internal location under `_gitcache/` that answers. */
+export interface Act {
+  location: 'hit' | 'stream' | 'pass'
+  result: string
+  /** Of a hit: the stored answer. */
+  file?: string
+  /** Of a stream: the sidecar's job. */
+  job?: string
+}
+
+export function passed(reason: Reason): Act {
+  return { location: 'pass', result: 'pass; reason=' + reason }
+}
+
+export function hit(packs: string, key: string): Act {
+  return { location: 'hit', result: 'hit', file: packFile(packs, key) }
+}
+
+/** The sidecar's word on a request. Shape: sidecar/src/protocol.ts. */
+export interface SidecarState {
+  state: 'ready' | 'stream' | 'ticket' | 'pass'
+  reason?: string
+  result?: string
+  job?: string
+  key?: string
+}
+
+export const NO_SIDECAR: SidecarState = { state: 'pass', reason: 'sidecar' }
+
+/** An answer without a word: signs of life, and then it was killed, or hangs. */
+export function readState(text: string | null): SidecarState {
+  return text === null || text.trim() === '' ? NO_SIDECAR : (JSON.parse(text) as SidecarState)
+}
+
+export function isJob(job: string | undefined): job is string {
+  return job !== undefined && /^[0-9a-f]{32}$/.test(job)
+}
+
+/** Does what the sidecar said; what it says is checked, since it becomes a file name and a path. */
+export function follow(packs: string, state: SidecarState): Act {
+  if (state.state === 'ready' && /^[0-9a-f]{64}$/.test(state.key || '')) {
+    return hit(packs, state.key as string)
+  }
+  if (state.state === 'stream' && isJob(state.job)) {
+    const result = state.result === 'join' ? 'join' : 'miss'
+    return { location: 'stream', result, job: state.job }
+  }
+  const reason = state.reason || ''
+  return passed(/^[a-z0-9-]{1,30}$/.test(reason) ? (reason as Reason) : 'sidecar')
+}

@@ -1,0 +1,28 @@
+/** From the request target on this server to the one on upstream, and back for a Location. */
+import type { Settings } from './settings.ts'
+
+/** The client's request target on upstream, byte for byte. `uri`: normalised, `$uri`; `raw`: `$request_uri`. */
+export function upstreamTarget(settings: Settings, uri: string, raw: string): string {
+  const base = settings.upstream + settings.upstreamPrefix
+  if (settings.prefix === '') {
+    return base + raw
+  }
+  // proxy_pass with a path sends the normalised URI: a raw `..` would climb out of the prefix.
+  const own = uri.replace(/\/_gitcache\/[a-z]+\/git-upload-pack$/, '/git-upload-pack')
+  const escaped = encodeURI(own.substring(settings.prefix.length))
+  const query = raw.indexOf('?') < 0 ? '' : raw.substring(raw.indexOf('?'))
+  return base + escaped.replace(/[?#]/g, encodeURIComponent) + query
+}
+
+/** Where upstream advertises the refs of the repository that `target` fetches from. */
+export function refsOf(target: string): string {
+  return target.replace(/git-upload-pack$/, 'info/refs?service=git-upload-pack')
+}
+
+/** What proxy_redirect does by default, which it does not with variables in proxy_pass. */
+export function clientLocation(settings: Settings, location: string): string {
+  const base = settings.upstream + settings.upstreamPrefix + '/'
+  return location.indexOf(base) === 0
+    ? settings.prefix + '/' + location.substring(base.length)
+    : location
+}
