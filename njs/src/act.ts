@@ -10,6 +10,13 @@ export interface Act {
   file?: string
   /** Of a stream: the sidecar's job. */
   job?: string
+  refusal?: Refusal
+}
+
+/** 429 or 5xx that upstream has just said to this very request, from whichever client. */
+export interface Refusal {
+  status: number
+  retryAfter: string
 }
 
 export function passed(reason: Reason): Act {
@@ -22,11 +29,13 @@ export function hit(packs: string, key: string): Act {
 
 /** The sidecar's word on a request. Shape: sidecar/src/protocol.ts. */
 export interface SidecarState {
-  state: 'ready' | 'stream' | 'ticket' | 'pass'
+  state: 'ready' | 'stream' | 'ticket' | 'pass' | 'refused'
   reason?: string
   result?: string
   job?: string
   key?: string
+  status?: number
+  retryAfter?: string
 }
 
 export const NO_SIDECAR: SidecarState = { state: 'pass', reason: 'sidecar' }
@@ -48,6 +57,11 @@ export function follow(packs: string, state: SidecarState): Act {
   if (state.state === 'stream' && isJob(state.job)) {
     const result = state.result === 'join' ? 'join' : 'miss'
     return { location: 'stream', result, job: state.job }
+  }
+  const status = Number(state.status)
+  if (state.state === 'refused' && (status === 429 || (status >= 500 && status < 600))) {
+    const retryAfter = /^[0-9]{1,6}$/.test(state.retryAfter || '') ? String(state.retryAfter) : ''
+    return Object.assign(passed('overloaded'), { refusal: { status, retryAfter } })
   }
   const reason = state.reason || ''
   return passed(/^[a-z0-9-]{1,30}$/.test(reason) ? (reason as Reason) : 'sidecar')

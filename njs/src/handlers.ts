@@ -12,6 +12,7 @@ import {
   isJob,
   NO_SIDECAR,
   passed,
+  type Refusal,
   readState,
   type SidecarState,
 } from './act.ts'
@@ -60,7 +61,20 @@ function redirect(r: NginxRequest, act: Act): void {
   r.variables['gitcache_result'] = act.result
   r.variables['gitcache_file'] = act.file || ''
   r.variables['gitcache_job'] = act.job || ''
+  if (act.refusal !== undefined) {
+    refuseClient(r, act.refusal)
+    return
+  }
   r.internalRedirect(internal(r, act.location))
+}
+
+/** Upstream's word to another client who asked the same; nobody is sent to ask once more. */
+function refuseClient(r: NginxRequest, refusal: Refusal): void {
+  if (refusal.retryAfter !== '') {
+    r.headersOut['Retry-After'] = refusal.retryAfter
+  }
+  r.headersOut['X-Git-Cache'] = r.variables['gitcache_result'] || ''
+  r.return(refusal.status, '')
 }
 
 function internal(r: NginxRequest, location: string): string {
@@ -292,6 +306,7 @@ async function prepare(
     family: yes.request.family,
     request: writeCanonicalRequest(yes.request),
     tags: yes.tags,
+    progress: !yes.request.noProgress,
   }
   return sidecar(r, 'prepare', JSON.stringify(order))
 }

@@ -43,6 +43,11 @@ export const OPTIONS = {
   'client-key': { value: 'FILE', help: 'its key' },
   proxy: { value: 'URL', help: 'HTTP proxy to reach upstreams by' },
   'git-processes': { value: 'N', help: 'git processes at once, default the number of cores' },
+  'make-mirrors': {
+    value: 'WHEN',
+    help: 'of repositories met by shallow or partial requests: always, never, or second-miss, with another key within a day',
+    default: 'second-miss',
+  },
   'queue-length': { value: 'N', help: 'requests that may wait for one', default: '200' },
   'max-wait': {
     value: 'SECONDS',
@@ -120,6 +125,7 @@ const schema = z.object({
   admin: z.string().optional(),
   reports: z.string().optional(),
   gitProcesses: count,
+  makeMirrors: z.enum(['always', 'second-miss', 'never']),
   queueLength: count,
   maxWait: seconds,
   commitAfter: seconds,
@@ -140,6 +146,7 @@ export function serveConfig(raw: RawOptions): Config {
     admin: one(raw, 'admin'),
     reports: one(raw, 'reports'),
     gitProcesses: one(raw, 'git-processes') ?? availableParallelism(),
+    makeMirrors: one(raw, 'make-mirrors'),
     queueLength: one(raw, 'queue-length'),
     maxWait: one(raw, 'max-wait'),
     commitAfter: one(raw, 'commit-after'),

@@ -1,11 +1,52 @@
-/** At most so many git processes at once; who finds the queue full is passed. */
-import pLimit from 'p-limit'
+/**
+ * At most so many git processes at once. First come first served within a repository, and the
+ * repositories take turns, so that a hundred requests for one do not starve the others.
+ */
 import { Pass } from './protocol.ts'
 
-export type GitLimit = <T>(work: () => Promise<T>) => Promise<T>
+/** Rejects with Pass `busy` where the queue is full. `turn`: who shares a place in the round. */
+export type GitLimit = <T>(turn: string, work: () => Promise<T>) => Promise<T>
 
 export function gitLimit(processes: number, queueLength: number): GitLimit {
-  const limit = pLimit(processes)
-  return (work) =>
-    limit.pendingCount >= queueLength ? Promise.reject(new Pass('busy')) : limit(work)
+  /** Insertion order is the round; who has been served goes to its end. */
+  const queues = new Map<string, (() => void)[]>()
+  let running = 0
+  let waiting = 0
+
+  function startNext(): void {
+    const [first] = queues
+    if (first === undefined || running >= processes) {
+      return
+    }
+    const [turn, queue] = first
+    const start = queue.shift()
+    queues.delete(turn)
+    if (queue.length > 0) queues.set(turn, queue)
+    running += 1
+    waiting -= 1
+    start?.()
+  }
+
+  function admitted(turn: string): Promise<void> {
+    if (waiting >= queueLength && running >= processes) {
+      return Promise.reject(new Pass('busy'))
+    }
+    return new Promise((resolve) => {
+      const queue = queues.get(turn) ?? []
+      queue.push(resolve)
+      queues.set(turn, queue)
+      waiting += 1
+      startNext()
+    })
+  }
+
+  return async (turn, work) => {
+    await admitted(turn)
+    try {
+      return await work()
+    } finally {
+      running -= 1
+      startNext()
+    }
+  }
 }

@@ -1,15 +1,16 @@
 /** Runs git. The only file that spawns git, so that its environment is closed in one place. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import type { Readable, Writable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
 
 export interface GitOptions {
   /** Read from standard input, then end of file. */
-  input?: string | Buffer
+  input?: string | AsyncIterable<Buffer>
   env?: Record<string, string>
-  /** Kills the process group when it is aborted. */
-  signal?: AbortSignal
+  /** Upkeep: gives way to everything else on the machine. */
+  idle?: boolean
 }
 
 export interface GitResult {
@@ -59,6 +60,15 @@ const CONFIG = [
   'uploadpack.keepAlive=5',
 ].flatMap((setting) => ['-c', setting])
 
+/** nice(1), and where the machine has it chrt(1) with the idle scheduling class. */
+const IDLE = [
+  'nice',
+  '-n',
+  '19',
+  ...(existsSync('/usr/bin/chrt') ? ['chrt', '--idle', '0'] : []),
+  'git',
+]
+
 const STDERR_KEPT = 8192
 
 /**
@@ -104,18 +114,21 @@ export function killAllGit(): void {
 }
 
 export function spawnGit(args: string[], options: GitOptions = {}): GitProcess {
-  const child = spawn('git', [...CONFIG, ...args], {
+  const [command = '', ...before] = options.idle ? IDLE : ['git']
+  const child = spawn(command, [...before, ...CONFIG, ...args], {
     env: { ...ENVIRONMENT, ...options.env },
     stdio: ['pipe', 'pipe', 'pipe'],
     detached: true,
   })
   track(child)
   const kill = () => child.pid !== undefined && killGroup(child.pid)
-  options.signal?.addEventListener('abort', kill, { once: true })
   // A child that exits early closes its end; its exit status says what there is to say.
   child.stdin.on('error', () => {})
-  if (options.input !== undefined) {
+  if (typeof options.input === 'string') {
     child.stdin.end(options.input)
+  } else if (options.input !== undefined) {
+    // An input that breaks off leaves git without its end: it fails by itself.
+    pipeline(options.input, child.stdin).catch(() => child.stdin.destroy())
   }
   return { stdin: child.stdin, stdout: child.stdout, done: finished(child), kill }
 }

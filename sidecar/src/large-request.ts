@@ -8,10 +8,11 @@ import { authorize } from '../../njs/src/git/authorize.ts'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { isGzip, parseBody } from '../../njs/src/git/classify.ts'
 import { asciiSource } from '../../njs/src/git/pkt-line.ts'
-import { type Answers, findUpstream, keyOf } from './answers.ts'
+import type { Answers } from './answers.ts'
 import type { Config } from './config.ts'
 import { Pass, type State, type TicketOrder } from './protocol.ts'
 import { askUpstream } from './upstream-http.ts'
+import { findUpstream, keyOf } from './work.ts'
 
 const inflate = promisify(gunzip)
 /** git sends at most a have or want of 50 bytes a line. */
@@ -57,7 +58,14 @@ export function openLargeRequests(config: Config, answers: Answers): LargeReques
     const { family } = verdict.request
     const canonical = writeCanonicalRequest(verdict.request)
     return answers.prepare(
-      { ...order, key, family, request: canonical, tags: verdict.tags },
+      {
+        ...order,
+        key,
+        family,
+        request: canonical,
+        tags: verdict.tags,
+        progress: !parsed.request.noProgress,
+      },
       message.headers
     )
   }

@@ -36,7 +36,8 @@ const FETCH = [
 /** A mirror is made with a file a ref, 24,000 of them, each synced; packed right after, in one synced file. */
 const FAST_REFS = ['-c', 'core.fsync=committed,-reference']
 
-export type FetchOutcome = 'ok' | 'shallow' | 'failed'
+/** `overloaded`: upstream said 429 or 5xx, which is every client's affair and not this one's. */
+export type FetchOutcome = 'ok' | 'shallow' | 'overloaded' | 'failed'
 
 function git(dir: string, args: string[], options: GitOptions = {}): Promise<GitResult> {
   return runGit(['--git-dir', dir, ...args], options)
@@ -49,30 +50,46 @@ export async function exists(dir: string): Promise<boolean> {
   )
 }
 
-/** Makes a whole mirror under `tmp` and moves it to `dir`; nothing is left where it fails. */
-export async function makeMirror(
+/** An empty repository that is to become a mirror. */
+export async function initMirror(name: MirrorName, tmp: string): Promise<boolean> {
+  const format = `--object-format=${name.format}`
+  const init = await runGit(['init', '--bare', '--quiet', '--template=', format, tmp])
+  return init.code === 0
+}
+
+/**
+ * Fetches all refs into it and moves it to `dir`. Where it has the objects already, upstream is
+ * asked for its refs alone (git finds them connected). Nothing is left where it fails.
+ */
+export async function finishMirror(
   name: MirrorName,
   source: FetchSource,
   tmp: string,
-  dir: string
+  dir: string,
+  idle: boolean
 ): Promise<FetchOutcome> {
-  const init = await runGit([
-    'init',
-    '--bare',
-    '--quiet',
-    '--template=',
-    `--object-format=${name.format}`,
-    tmp,
-  ])
-  const outcome = init.code === 0 ? await fetch(tmp, source, REFSPECS, FAST_REFS) : 'failed'
-  if (outcome === 'ok') await git(tmp, ['pack-refs', '--all'])
+  const outcome = await fetch(tmp, source, REFSPECS, { settings: FAST_REFS, idle })
   if (outcome !== 'ok') {
     await rm(tmp, { recursive: true, force: true })
     return outcome
   }
+  await git(tmp, ['pack-refs', '--all'])
   await writeFile(path.join(tmp, 'gitcache.json'), JSON.stringify(name))
   await rename(tmp, dir)
   return 'ok'
+}
+
+/** Indexes a whole pack in `dir`, whose trailer git checks. False where it is damaged or lacks a base. */
+export async function indexPack(dir: string, pack: AsyncIterable<Buffer>): Promise<boolean> {
+  const { code } = await git(dir, ['index-pack', '--stdin'], { input: pack, idle: true })
+  return code === 0
+}
+
+/** What makes generation cheap: bitmaps and a commit-graph. git-repack(1), git-commit-graph(1). */
+export async function improve(dir: string): Promise<void> {
+  const repack = ['repack', '--quiet', '-d', '--geometric=2', '--write-midx']
+  await git(dir, [...repack, '--write-bitmap-index'], { idle: true })
+  await git(dir, ['commit-graph', 'write', '--reachable'], { idle: true })
 }
 
 export function fetchRefs(dir: string, source: FetchSource): Promise<FetchOutcome> {
@@ -96,12 +113,15 @@ async function fetch(
   dir: string,
   source: FetchSource,
   specs: string[],
-  settings: string[] = []
+  options: { settings?: string[]; idle?: boolean } = {}
 ): Promise<FetchOutcome> {
-  const args = [...settings, ...FETCH, source.url, ...specs]
-  const { code, stderr } = await git(dir, args, { env: source.env })
+  const args = [...(options.settings ?? []), ...FETCH, source.url, ...specs]
+  const { code, stderr } = await git(dir, args, { env: source.env, idle: options.idle ?? false })
   if (/shallow roots are not allowed/.test(stderr)) {
     return 'shallow'
+  }
+  if (code !== 0 && /The requested URL returned error: (429|5\d\d)/.test(stderr)) {
+    return 'overloaded'
   }
   return code === 0 ? 'ok' : 'failed'
 }

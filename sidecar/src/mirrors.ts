@@ -13,18 +13,21 @@ import {
   type FetchSource,
   fetchByOid,
   fetchRefs,
+  finishMirror,
+  improve,
+  initMirror,
   lacking,
   type MirrorName,
-  makeMirror,
   present,
 } from './mirror.ts'
-import { Pass } from './protocol.ts'
+import { Overloaded, Pass } from './protocol.ts'
+import { withResolvers } from './resolvers.ts'
 import { type Layout, temporaryName } from './store.ts'
 
 interface Entry {
   name: MirrorName
   dir: string
-  /** Made in the background after the first request. */
+  /** Made in the background, from upstream or from a clone that is on its way. */
   making: Promise<FetchOutcome> | null
   /** The fetch that runs, and the one that all who came since will share. */
   fetching: Promise<FetchOutcome> | null
@@ -32,16 +35,30 @@ interface Entry {
   /** Milliseconds since the epoch before which a failed making is not tried again. */
   notBefore: number
   shallow: boolean
+  /** Keys of answers that upstream had to give, and when: milliseconds since the epoch. */
+  misses: Map<string, number>
 }
 
+export type WhenToMake = 'always' | 'second-miss' | 'never'
+
+/** To be called once, with the repository under tmp/ that the clone's objects are in, or null. */
+export type Seed = (repository: string | null) => void
+
 export interface Mirrors {
-  /**
-   * The directory of a mirror that holds all that the request names. Throws Pass: `cold` while the
-   * mirror is being made.
-   */
-  bringIn(name: MirrorName, source: FetchSource, request: FetchRequest): Promise<string>
+  /** The directory of a mirror, or null. Throws Pass where there cannot be one. */
+  find(name: MirrorName): Promise<string | null>
+  /** The mirror that is in the making; null where none is. */
+  making(name: MirrorName): Promise<unknown> | null
+  /** Brings in what the request names and the mirror lacks. Throws Pass or Overloaded. */
+  bringIn(name: MirrorName, source: FetchSource, request: FetchRequest): Promise<void>
   /** Fetches refs once more, as for a tag object that is missing. */
   refresh(name: MirrorName, source: FetchSource): Promise<void>
+  /** Makes the mirror of a clone that is about to come. Null where one is in the making already. */
+  adopt(name: MirrorName, source: FetchSource): Seed | null
+  /** Upstream had to answer this key: makes a mirror where the policy says that it pays. */
+  missed(name: MirrorName, source: FetchSource, key: string): void
+  /** Upstream is itself shallow. */
+  setShallow(name: MirrorName): void
   /** Takes a damaged mirror out of use; the next request makes a new one. */
   setAside(name: MirrorName): Promise<void>
 }
@@ -49,8 +66,15 @@ export interface Mirrors {
 const RETRY_AFTER = 5000
 /** More objects than this by id at once: pass. A ref is kept for each. */
 const MAX_BY_OID = 64
+const DAY = 24 * 3600 * 1000
+const MAX_MISSES = 16
 
-export function openMirrors(dirs: Layout, limit: GitLimit): Mirrors {
+/** Who shares a turn in the queue for git. */
+export function turnOf(name: MirrorName): string {
+  return `${name.upstream}\n${name.repository}`
+}
+
+export function openMirrors(dirs: Layout, limit: GitLimit, whenToMake: WhenToMake): Mirrors {
   const entries = new Map<string, Entry>()
 
   function entryOf(name: MirrorName): Entry {
@@ -66,40 +90,66 @@ export function openMirrors(dirs: Layout, limit: GitLimit): Mirrors {
       queued: null,
       notBefore: 0,
       shallow: false,
+      misses: new Map(),
     }
     const entry = entries.get(id) ?? fresh
     entries.set(id, entry)
     return entry
   }
 
-  async function ready(entry: Entry, source: FetchSource): Promise<void> {
+  async function find(name: MirrorName): Promise<string | null> {
+    const entry = entryOf(name)
     if (entry.shallow) {
       throw new Pass('shallow-upstream')
     }
-    if (await exists(entry.dir)) {
-      return
-    }
-    if (entry.making === null && Date.now() >= entry.notBefore) {
-      entry.making = make(entry, source)
-    }
-    throw new Pass('cold')
+    return (await exists(entry.dir)) ? entry.dir : null
   }
 
-  async function make(entry: Entry, source: FetchSource): Promise<FetchOutcome> {
-    try {
-      await mkdir(path.dirname(entry.dir), { recursive: true })
-      const tmp = temporaryName(dirs, 'mirror')
-      const outcome = await limit(() => makeMirror(entry.name, source, tmp, entry.dir))
-      entry.shallow = outcome === 'shallow'
-      entry.notBefore = outcome === 'ok' ? 0 : Date.now() + RETRY_AFTER
-      return outcome
-    } catch {
-      // The queue was full, or the disk: the next request tries again.
-      entry.notBefore = Date.now() + RETRY_AFTER
+  /** `seed`: a repository under tmp/ to begin with. */
+  async function make(entry: Entry, source: FetchSource, seed: string | null) {
+    const tmp = seed ?? temporaryName(dirs, 'mirror')
+    await mkdir(path.dirname(entry.dir), { recursive: true })
+    if (seed === null && !(await initMirror(entry.name, tmp))) {
       return 'failed'
-    } finally {
-      entry.making = null
     }
+    return finishMirror(entry.name, source, tmp, entry.dir, seed !== null)
+  }
+
+  function start(entry: Entry, work: () => Promise<FetchOutcome>): void {
+    const making = work().catch((): FetchOutcome => 'failed')
+    entry.making = making
+    making.then((outcome) => {
+      entry.making = null
+      if (outcome === 'shallow') entry.shallow = true
+      entry.notBefore = outcome === 'ok' ? 0 : Date.now() + RETRY_AFTER
+      if (outcome === 'ok') improve(entry.dir)
+    })
+  }
+
+  function missed(name: MirrorName, source: FetchSource, key: string): void {
+    const entry = entryOf(name)
+    const now = Date.now()
+    for (const [old, time] of entry.misses) if (now - time > DAY) entry.misses.delete(old)
+    entry.misses.set(key, now)
+    const keys = entry.misses.size
+    if (keys > MAX_MISSES) entry.misses.delete(entry.misses.keys().next().value ?? '')
+    const pays = whenToMake === 'always' || (whenToMake === 'second-miss' && keys > 1)
+    if (pays && entry.making === null && now >= entry.notBefore) {
+      start(entry, () => limit(turnOf(name), () => make(entry, source, null)))
+    }
+  }
+
+  function adopt(name: MirrorName, source: FetchSource): Seed | null {
+    const entry = entryOf(name)
+    if (entry.making !== null) {
+      return null
+    }
+    const { promise, resolve } = withResolvers<string | null>()
+    start(entry, async () => {
+      const tmp = await promise
+      return tmp === null ? 'failed' : make(entry, source, tmp)
+    })
+    return resolve
   }
 
   /** The fetch that begins after this call, shared with all who wait for the same. */
@@ -115,7 +165,7 @@ export function openMirrors(dirs: Layout, limit: GitLimit): Mirrors {
   }
 
   function startFetch(entry: Entry, source: FetchSource): Promise<FetchOutcome> {
-    const run = limit(() => fetchRefs(entry.dir, source)).finally(() => {
+    const run = limit(turnOf(entry.name), () => fetchRefs(entry.dir, source)).finally(() => {
       entry.fetching = null
     })
     entry.fetching = run.catch(() => 'failed' as const)
@@ -127,12 +177,12 @@ export function openMirrors(dirs: Layout, limit: GitLimit): Mirrors {
     name: MirrorName,
     source: FetchSource,
     request: FetchRequest
-  ): Promise<string> {
+  ): Promise<void> {
     const entry = entryOf(name)
-    await ready(entry, source)
     let lacks = await lacking(entry.dir, request)
     if (lacks.oids.length > 0 || lacks.contents) {
       const outcome = await fetchShared(entry, source)
+      if (outcome === 'overloaded') throw new Overloaded(503)
       if (outcome === 'shallow') entry.shallow = true
       lacks = await lacking(entry.dir, request)
     }
@@ -143,7 +193,6 @@ export function openMirrors(dirs: Layout, limit: GitLimit): Mirrors {
       await bringInByOid(entry, source, request, lacks.oids)
     }
     await bringInHave(entry, source, request.haves)
-    return entry.dir
   }
 
   async function bringInByOid(
@@ -152,10 +201,10 @@ export function openMirrors(dirs: Layout, limit: GitLimit): Mirrors {
     request: FetchRequest,
     oids: string[]
   ): Promise<void> {
-    const outcome = await limit(() => fetchByOid(entry.dir, source, oids))
+    const outcome = await limit(turnOf(entry.name), () => fetchByOid(entry.dir, source, oids))
     const lacks = await lacking(entry.dir, request)
     if (lacks.oids.length > 0 || lacks.contents) {
-      throw new Pass(outcome === 'failed' ? 'fetch-failed' : 'not-in-mirror')
+      throw new Pass(outcome === 'ok' ? 'not-in-mirror' : 'fetch-failed')
     }
   }
 
@@ -165,16 +214,23 @@ export function openMirrors(dirs: Layout, limit: GitLimit): Mirrors {
       return
     }
     const first = haves.slice(0, 1)
-    await limit(() => fetchByOid(entry.dir, source, first))
+    await limit(turnOf(entry.name), () => fetchByOid(entry.dir, source, first))
     if ((await present(entry.dir, first)).length === 0) {
       throw new Pass('not-in-mirror')
     }
   }
 
   return {
+    find,
+    making: (name) => entryOf(name).making,
     bringIn,
     refresh: async (name, source) => {
       await fetchShared(entryOf(name), source)
+    },
+    adopt,
+    missed,
+    setShallow: (name) => {
+      entryOf(name).shallow = true
     },
     setAside: async (name) => {
       const aside = temporaryName(dirs, 'damaged')

@@ -18,6 +18,8 @@ export const prepareOrder = z.object({
   request: z.string(),
   /** Lines of the tag state, or null without include-tag. */
   tags: z.array(z.string()).nullable(),
+  /** The client did not ask for no-progress. */
+  progress: z.boolean(),
 })
 
 /** Leave to post a body that njs does not read; nothing is authorised yet. */
@@ -33,6 +35,8 @@ export type State =
   | { state: 'stream'; job: string; result: 'miss' | 'join' }
   | { state: 'ticket'; job: string }
   | { state: 'pass'; reason: Reason }
+  /** What upstream has just said to another client who asked the same: 429 or 5xx. */
+  | { state: 'refused'; status: number; retryAfter: string }
 
 /** Thrown wherever the way to an answer ends: nginx passes the request with this reason. */
 export class Pass extends Error {
@@ -41,5 +45,17 @@ export class Pass extends Error {
   constructor(reason: Reason, detail = '') {
     super(detail === '' ? reason : `${reason}: ${detail}`)
     this.reason = reason
+  }
+}
+
+/** Upstream said 429, 5xx or nothing: a word for all who wait, not for the leader alone. */
+export class Overloaded extends Error {
+  readonly status: number
+  readonly retryAfter: string
+
+  constructor(status: number, retryAfter = '') {
+    super(`upstream: ${status}`)
+    this.status = status
+    this.retryAfter = retryAfter
   }
 }

@@ -3,8 +3,9 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Logger } from 'pino'
 import type { Answers } from './answers.ts'
+import type { Jobs } from './jobs.ts'
 import type { LargeRequests } from './large-request.ts'
-import { Pass, prepareOrder, type State, ticketOrder } from './protocol.ts'
+import { Overloaded, Pass, prepareOrder, type State, ticketOrder } from './protocol.ts'
 
 /** A tag state of 5,000 long names is the largest order. */
 const MAX_ORDER = 4 * 1024 * 1024
@@ -16,6 +17,7 @@ const SIGN_OF_LIFE = 2000
 
 export interface ServerParts {
   answers: Answers
+  jobs: Jobs
   large: LargeRequests
   /** Empty on a unix socket, where file modes guard. */
   secret: string
@@ -25,7 +27,7 @@ export interface ServerParts {
 type Route = (message: IncomingMessage, response: ServerResponse, id: string) => Promise<void>
 
 export function createSidecarServer(parts: ServerParts): Server {
-  const { answers, large, secret, log } = parts
+  const { answers, jobs, large, secret, log } = parts
 
   const prepare: Route = async (message, response) => {
     await answer(response, async () => {
@@ -45,13 +47,13 @@ export function createSidecarServer(parts: ServerParts): Server {
 
   const stream: Route = async (message, response, id) => {
     message.resume()
-    const job = answers.job(id)
+    const job = jobs.find(id)
     if (job === undefined) {
       response.writeHead(404).end()
       return
     }
     response.writeHead(200, { 'content-type': 'application/x-git-upload-pack-result' })
-    await job.send(response)
+    await job.send(response, id)
   }
 
   /** Quickly and finally: ready, stream, or pass with a reason. */
@@ -60,6 +62,10 @@ export function createSidecarServer(parts: ServerParts): Server {
     response.flushHeaders()
     const sign = setInterval(() => response.write(' '), SIGN_OF_LIFE)
     const state = await work().catch((error: unknown): State => {
+      if (error instanceof Overloaded) {
+        log.info({ status: error.status }, 'refused')
+        return { state: 'refused', status: error.status, retryAfter: error.retryAfter }
+      }
       const pass = error instanceof Pass ? error : new Pass('error', String(error))
       log.info({ reason: pass.reason, detail: pass.message }, 'pass')
       return { state: 'pass', reason: pass.reason }

@@ -10,6 +10,7 @@ export interface Store {
 }
 
 export interface SpoolFile {
+  path: string
   handle: FileHandle
   /** Synced and renamed to its key: a reader never sees a part. */
   commit(key: string): Promise<void>
@@ -69,6 +70,7 @@ export function openStore(dirs: Layout): Store {
       const name = temporaryName(dirs, 'spool')
       const handle = await open(name, 'wx+', 0o640)
       return {
+        path: name,
         handle,
         commit: async (key) => {
           await handle.sync()

@@ -8,7 +8,10 @@ import type { Upstream as Asked } from '../../njs/src/git/authorize.ts'
 import type { PktSource } from '../../njs/src/git/pkt-line.ts'
 import type { Upstream } from './config.ts'
 import { forwardedHeaders } from './credentials.ts'
+import type { AnswerSource } from './job.ts'
 
+/** How long upstream may think before it answers, and be silent while it does. Milliseconds. */
+const FETCH_TIMEOUTS = { headersTimeout: 30_000, bodyTimeout: 120_000 }
 const MAX_ANSWER = 4 * 1024 * 1024
 const TIMEOUT = 30_000
 const dispatchers = new Map<string, Dispatcher>()
@@ -72,6 +75,45 @@ export function askUpstream(
     unknownOid: (digits) => randomBytes(digits / 2).toString('hex'),
     maxTags,
   }
+}
+
+export interface UpstreamAnswer {
+  status: number
+  headers: IncomingHttpHeaders
+  source: AnswerSource
+}
+
+/**
+ * POSTs a fetch request with the client's headers and asks for no encoding: what is stored must be
+ * upstream's answer itself. Redirects are not followed. Rejects where no answer comes.
+ */
+export async function fetchFromUpstream(
+  upstream: Upstream,
+  path: string,
+  headers: IncomingHttpHeaders,
+  fetch: { body: string; family: 0 | 2 }
+): Promise<UpstreamAnswer> {
+  const sent = Object.fromEntries(forwardedHeaders(headers, upstream))
+  sent['content-type'] = 'application/x-git-upload-pack-request'
+  sent.accept = 'application/x-git-upload-pack-result'
+  if (headers['user-agent'] !== undefined) sent['user-agent'] = headers['user-agent']
+  if (fetch.family === 2) sent['git-protocol'] = 'version=2'
+  const answer = await request(`${upstream.url}${path}/git-upload-pack`, {
+    method: 'POST',
+    dispatcher: dispatcherOf(upstream),
+    headers: sent,
+    body: fetch.body,
+    ...FETCH_TIMEOUTS,
+  })
+  const { body } = answer
+  // Whoever reads it learns of an error; who kills it need not.
+  body.on('error', () => {})
+  const source = {
+    stdout: body as AsyncIterable<Buffer>,
+    done: Promise.resolve({ code: 0, stderr: '' }),
+    kill: () => void body.destroy(),
+  }
+  return { status: answer.statusCode, headers: answer.headers, source }
 }
 
 async function readBounded(body: AsyncIterable<Buffer>): Promise<Buffer | null> {

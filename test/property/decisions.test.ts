@@ -1,7 +1,7 @@
 /** Whatever arrives, there is a decision: never an exception, and never a reason of no name. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type AnswerState, scanAnswer } from '../../njs/src/git/answer.ts'
+import { type Piece, splitAnswer } from '../../njs/src/git/answer.ts'
 import { parseBody, protocolFamily } from '../../njs/src/git/classify.ts'
 import { gunzip } from '../../njs/src/git/gzip.ts'
 import { asciiSource, type PktSource, pktLine } from '../../njs/src/git/pkt-line.ts'
@@ -141,7 +141,7 @@ test('any bytes inflate to something within the limit, or not at all', () => {
   )
 })
 
-describe('the scanner of answers', () => {
+describe('the splitter of answers', () => {
   test('any bytes, cut anywhere, leave one state', () => {
     fc.assert(
       fc.property(
@@ -156,16 +156,50 @@ describe('the scanner of answers', () => {
     )
   })
 
-  function scanned(bytes: Buffer, family: 0 | 2, cuts: number[]): AnswerState {
-    const scanner = scanAnswer(family)
+  function scanned(bytes: Buffer, family: 0 | 2, cuts: number[]) {
+    const splitter = splitAnswer(family)
+    const pieces: Piece[] = []
     let pos = 0
     for (const size of cuts) {
-      scanner.push(bytes.subarray(pos, pos + size))
+      pieces.push(...splitter.push(bytes.subarray(pos, pos + size)))
       pos = Math.min(bytes.length, pos + size)
     }
-    scanner.push(bytes.subarray(pos))
-    return scanner.state
+    pieces.push(...splitter.push(bytes.subarray(pos)))
+    const of = (kinds: RegExp) =>
+      Buffer.concat(pieces.filter(({ kind }) => kinds.test(kind)).map((piece) => piece.bytes))
+    return { state: splitter.state, kept: of(/kept/), aside: of(/progress|alive/), all: of(/./) }
   }
+
+  test('nothing is lost, and nothing is added', () => {
+    fc.assert(
+      fc.property(fc.oneof(anyBytes, anyPackets), fc.constantFrom<0 | 2>(0, 2), (bytes, family) => {
+        const { all } = scanned(bytes, family, [])
+        expect(bytes.subarray(0, all.length)).toEqual(all)
+        // What is missing is a packet that has not come to its end.
+        expect(bytes.length - all.length).toBeLessThan(0xffff)
+      }),
+      runs()
+    )
+  })
+
+  test('progress and signs of life between the packets of a pack are given aside', () => {
+    const pack = pktLine('\x01PACK0123456789')
+    const between = fc.constantFrom(pktLine('\x02Counting: 1%\r'), pktLine('\x01'))
+    fc.assert(
+      fc.property(
+        fc.array(fc.oneof(fc.constant(pack), between)),
+        fc.array(fc.nat(9)),
+        (list, cuts) => {
+          const text = `${pktLine('packfile\n')}${list.join('')}0000`
+          const { kept, aside } = scanned(Buffer.from(text, 'latin1'), 2, cuts)
+          const packs = list.filter((pkt) => pkt === pack)
+          expect(kept.toString('latin1')).toBe(`${pktLine('packfile\n')}${packs.join('')}0000`)
+          expect(aside.toString('latin1')).toBe(list.filter((pkt) => pkt !== pack).join(''))
+        }
+      ),
+      runs()
+    )
+  })
 })
 
 test('any target names a plain path or nothing', () => {

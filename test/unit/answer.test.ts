@@ -1,13 +1,13 @@
 /** The scanner of answers: what it knows at the end, however the bytes were cut. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type AnswerState, scanAnswer } from '../../njs/src/git/answer.ts'
+import { type AnswerState, splitAnswer } from '../../njs/src/git/answer.ts'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { pktLine } from '../../njs/src/git/pkt-line.ts'
 import { makeRepository, oidOf, scratch, uploadPack } from '../support/git.ts'
 import { DELIM, FLUSH, fetchOf, oid, pkts, V0, V2, v0, v2 } from '../support/wire.ts'
 
 function scan(family: 0 | 2, bytes: Buffer, size = bytes.length): AnswerState {
-  const scanner = scanAnswer(family)
+  const scanner = splitAnswer(family)
   for (let pos = 0; pos < bytes.length; pos += size) {
     scanner.push(bytes.subarray(pos, pos + size))
   }
@@ -101,7 +101,7 @@ describe.each([1, 2, 3, 4, 5, 7, 16, 17, 1000])('in chunks of %i', (size) => {
 })
 
 test('the first byte of pack data is enough to begin with', () => {
-  const scanner = scanAnswer(2)
+  const scanner = splitAnswer(2)
   scanner.push(Buffer.from(`${HEAD2}ffff\x01`))
   expect(scanner.state.started).toBe(false)
   scanner.push(Buffer.from('P'))

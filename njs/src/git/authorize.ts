@@ -111,7 +111,7 @@ function acknowledge(asked: FetchRequest, acknowledged: string[]): Verdict {
   return { kind: 'yes', request: Object.assign({}, asked, { haves: acknowledged }), tags: null }
 }
 
-async function askTags(request: FetchRequest, upstream: Upstream): Promise<TagStateAnswer> {
+export async function askTags(request: FetchRequest, upstream: Upstream): Promise<TagStateAnswer> {
   const limits = { format: request.format, maxTags: upstream.maxTags }
   const body =
     request.family === 2

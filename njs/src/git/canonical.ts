@@ -50,9 +50,10 @@ export function canonicalOptions(request: FetchRequest): string[] {
   return options
 }
 
-/** The body that is fed to upload-pack, always with no-progress. ASCII. */
-export function writeCanonicalRequest(request: FetchRequest): string {
-  return request.family === 2 ? writeV2(request) : writeV0(request)
+/** The body that is fed to upload-pack, ASCII. `progress` shapes band 2 alone. */
+export function writeCanonicalRequest(request: FetchRequest, progress?: boolean): string {
+  const options = canonicalOptions(request).concat(progress ? [] : ['no-progress'])
+  return request.family === 2 ? writeV2(request, options) : writeV0(request, options)
 }
 
 export function writeV2Head(command: string, request: Pick<FetchRequest, 'format'>): string {
@@ -65,19 +66,13 @@ export function writeLines(lines: string[]): string {
   return lines.map((line) => pktLine(line + '\n')).join('')
 }
 
-function writeV2(request: FetchRequest): string {
+function writeV2(request: FetchRequest, options: string[]): string {
   const done = request.done ? ['done'] : []
-  const lines = canonicalOptions(request).concat(
-    ['no-progress'],
-    canonicalNeeds(request),
-    canonicalHaves(request),
-    done
-  )
+  const lines = options.concat(canonicalNeeds(request), canonicalHaves(request), done)
   return writeV2Head('fetch', request) + writeLines(lines) + '0000'
 }
 
-function writeV0(request: FetchRequest): string {
-  const options = canonicalOptions(request).concat(['no-progress'])
+function writeV0(request: FetchRequest, options: string[]): string {
   return writeV0Needs(request, options, canonicalNeeds(request)) + '0000' + pktLine('done\n')
 }
 

@@ -21,21 +21,19 @@ export interface Service {
   answerType: string
 }
 
-/** What is cached, by method and media type. Source: gitprotocol-http(5), "Smart Service git-upload-pack". */
-export const SERVICES: Service[] = [
-  {
-    method: 'POST',
-    contentType: 'application/x-git-upload-pack-request',
-    answerType: 'application/x-git-upload-pack-result',
-  },
-]
+/** What is cached. Source: gitprotocol-http(5), "Smart Service git-upload-pack". */
+export const SERVICE: Service = {
+  method: 'POST',
+  contentType: 'application/x-git-upload-pack-request',
+  answerType: 'application/x-git-upload-pack-result',
+}
 
 /** Null where the body is to be read, else the reason to pass. */
 export function refuseHead(head: RequestHead): Reason | null {
-  if (!SERVICES.some((service) => service.method === head.method)) {
+  if (head.method !== SERVICE.method) {
     return 'method'
   }
-  if (!SERVICES.some((service) => service.contentType === head.contentType)) {
+  if (head.contentType !== SERVICE.contentType) {
     return 'content-type'
   }
   if (head.conditions !== '') {

@@ -47,7 +47,9 @@ export const REASONS = {
   'tag-name': 'A tag name that git check-ref-format refuses.',
   error: 'An exception in the module.',
   sidecar: 'The sidecar is down or did not answer in time.',
-  cold: 'The mirror of this repository is being made.',
+  unreachable: 'The sidecar does not reach upstream, nginx does.',
+  overloaded:
+    'Upstream answered this very request with 429 or 5xx just now, and is not asked again.',
   'shallow-upstream': "Upstream's repository is itself shallow.",
   'fetch-failed': 'The mirror could not be brought up to date.',
   'not-in-mirror': 'The mirror does not hold what is wanted.',

@@ -2,6 +2,7 @@
 import { chmod, chown, mkdir, rm } from 'node:fs/promises'
 import { connect, createServer, type Server as NetServer } from 'node:net'
 import path from 'node:path'
+import pLimit from 'p-limit'
 import { pino } from 'pino'
 import { startAdmin } from '../admin.ts'
 import { openAnswers } from '../answers.ts'
@@ -9,6 +10,7 @@ import { type Config, isUnixSocket, type RawOptions, serveConfig, splitAddress }
 import { UserError } from '../errors.ts'
 import { gitVersion, killAllGit, trackProcessGroups } from '../git.ts'
 import { gitLimit } from '../git-limit.ts'
+import { openJobs } from '../jobs.ts'
 import { openLargeRequests } from '../large-request.ts'
 import { openMirrors } from '../mirrors.ts'
 import { createSidecarServer } from '../server.ts'
@@ -17,6 +19,9 @@ import { groupId } from './users.ts'
 
 /** Debian 12's. Older ones lack GIT_CONFIG_GLOBAL (2.32) and fixes of transfers that nobody checked (2.38). */
 const OLDEST_GIT = [2, 39] as const
+
+/** Packs of cold answers that are indexed at once, at idle priority. */
+const IDLE_PROCESSES = 2
 
 export async function serve(raw: RawOptions): Promise<void> {
   const config = serveConfig(raw)
@@ -27,10 +32,12 @@ export async function serve(raw: RawOptions): Promise<void> {
   trackProcessGroups(path.join(dirs.run, 'git'))
   const limit = gitLimit(config.gitProcesses, config.queueLength)
   const store = openStore(dirs)
-  const mirrors = openMirrors(dirs, limit)
-  const answers = openAnswers({ config, dirs, store, mirrors, limit, log })
+  const mirrors = openMirrors(dirs, limit, config.makeMirrors)
+  const jobs = openJobs()
+  const idle = pLimit(IDLE_PROCESSES)
+  const answers = openAnswers({ config, dirs, store, jobs, mirrors, limit, idle, log })
   const large = openLargeRequests(config, answers)
-  const server = createSidecarServer({ answers, large, secret: config.secret, log })
+  const server = createSidecarServer({ answers, jobs, large, secret: config.secret, log })
   await listen(server, config)
   const admin = await startAdmin(config, dirs, version)
   log.info(

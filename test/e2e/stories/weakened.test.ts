@@ -4,7 +4,16 @@
  */
 import { expect, test } from 'vitest'
 import { docker } from '../support/docker.ts'
-import { client, must, results, sh, stack, uniqueId } from '../support/servers.ts'
+import {
+  client,
+  dataOf,
+  must,
+  results,
+  sh,
+  stack,
+  uniqueId,
+  untilMirrored,
+} from '../support/servers.ts'
 import { startWeakened, type Weakening } from '../support/weakened.ts'
 
 const AUTHORIZE = 'njs/src/git/authorize.ts'
@@ -14,7 +23,7 @@ const REAL = 'http://nginx-trixie:8080'
 interface Row extends Weakening {
   /** Prepares repositories on upstream; $R is a fresh name below /w/repos. */
   prepare?: string
-  /** Fetches that fill the cache, with $URL; repeated until the answer is no longer cold. */
+  /** Fetches that fill the cache, with $URL; repeated until there is a mirror. */
   warm: string
   /** Between the two, on upstream. */
   change?: string
@@ -74,7 +83,7 @@ const ROWS: Row[] = [
     name: 'tags-of-the-mirror',
     edits: [
       [
-        'sidecar/src/answers.ts',
+        'sidecar/src/warm.ts',
         'const view = work.tags === null ? null : temporaryName',
         'const view = work.tags !== undefined ? null : temporaryName',
       ],
@@ -107,14 +116,19 @@ async function runIn(url: string, name: string, id: string, script: string): Pro
   return `${out.replaceAll(url, 'URL').trim()} exit ${code}`
 }
 
-async function warmUp(url: string, name: string, script: string, log: string): Promise<void> {
-  for (let i = 0; i < 60; i++) {
-    const id = uniqueId('weak-warm')
-    await runIn(url, name, id, script)
-    if (results('trixie', id, log).some((result) => /^(hit|miss|join)$/.test(result))) return
-    await new Promise((resolve) => setTimeout(resolve, 200))
-  }
-  throw new Error('the cache never answered')
+interface Cache {
+  url: string
+  log: string
+  data: string
+}
+
+/** Runs a row's first fetch, which the cache must answer, and waits for the mirror of its repository. */
+async function warmUp({ url, log, data }: Cache, name: string, script: string): Promise<void> {
+  const id = uniqueId('weak-warm')
+  await runIn(url, name, id, script)
+  expect(results('trixie', id, log).join()).toMatch(/hit|miss|join/)
+  const path = /\$URL(\/\S+)/.exec(script)?.[1] ?? ''
+  await untilMirrored(data, path.replace('$NAME', name))
 }
 
 test.each(ROWS)('without its guard: $name', async (row) => {
@@ -124,8 +138,8 @@ test.each(ROWS)('without its guard: $name', async (row) => {
   if (row.prepare) await must(upstream, `cd /w/repos; ${row.prepare}`, env)
   const weak = await startWeakened(row)
   try {
-    await warmUp(weak.url, name, row.warm, weak.log)
-    await warmUp(REAL, name, row.warm, 'nginx-trixie.log')
+    await warmUp(weak, name, row.warm)
+    await warmUp({ url: REAL, log: 'nginx-trixie.log', data: dataOf('trixie') }, name, row.warm)
     if (row.change) await must(upstream, `cd /w/repos; ${row.change}`, env)
     const expected = await runIn(DIRECT, name, uniqueId('direct'), row.attack)
     expect(await runIn(REAL, name, uniqueId('real'), row.attack)).toBe(expected)

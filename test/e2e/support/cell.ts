@@ -1,7 +1,7 @@
 /** One cell of the table: an operation by a client, straight from upstream and twice through a cache. */
 
 import type { Operation } from './operations.ts'
-import { client, must, type Ran, results, sh, uniqueId } from './servers.ts'
+import { client, dataOf, must, type Ran, sh, uniqueId, untilMirrored } from './servers.ts'
 import type { Suite } from './stack.ts'
 
 export interface Cell {
@@ -48,16 +48,15 @@ function normalise(out: string, url: string): string {
     .replaceAll('http://upstream', 'HOST')
 }
 
-/** Fetches until the mirror of each repository is there, so that what follows may hit. */
+/** Clones each repository, and waits until there is a mirror of it. */
 export async function warm(nginx: Suite, repositories: string[]): Promise<void> {
   for (const repository of repositories) {
-    for (let i = 0; i < 100; i++) {
-      const id = uniqueId('warm')
-      const url = `${through(nginx)}/${repository}`
-      const command = `rm -rf /w/work/${id}; git -c http.extraHeader=X-Test:${id} clone -q --bare ${url} /w/work/${id}; rm -rf /w/work/${id}`
-      await must(client(nginx), command)
-      if (!results(nginx, id).includes('pass; reason=cold')) break
-      await new Promise((resolve) => setTimeout(resolve, 200))
-    }
+    const dir = `/w/work/${uniqueId('warm')}`
+    const url = `${through(nginx)}/${repository}`
+    await must(
+      client(nginx),
+      `git clone -q --bare ${url} ${dir}; code=$?; rm -rf ${dir}; exit $code`
+    )
+    await untilMirrored(dataOf(nginx), `/pub/${repository}`)
   }
 }

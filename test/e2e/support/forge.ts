@@ -1,6 +1,6 @@
 /** Gitea as its users see it, straight and through the caches. */
 import { type GiteaUser, giteaApi, type Repository } from './gitea-api.ts'
-import { client, must, results, sh, stack, uniqueId } from './servers.ts'
+import { client, dataOf, must, results, sh, stack, uniqueId, untilMirrored } from './servers.ts'
 import type { Suite } from './stack.ts'
 
 export const FORGE = 'http://gitea:3000'
@@ -50,13 +50,11 @@ exit $code`,
 
 /** Clones until the mirror is there. */
 export async function warmForge(suite: Suite, who: string, repository: Repository): Promise<void> {
-  const script = `export GIT_LFS_SKIP_SMUDGE=1; g clone -q $URL/${repository.owner}/${repository.name}.git c`
-  for (let i = 0; i < 50; i++) {
-    const { code, out, how } = await as(who, suite, forgeThrough(suite), script)
-    if (code !== 0) throw new Error(`warming ${repository.name}: ${out}`)
-    if (!how.includes('pass; reason=cold')) break
-    await new Promise((resolve) => setTimeout(resolve, 200))
-  }
+  const name = `/${repository.owner}/${repository.name}`
+  const script = `export GIT_LFS_SKIP_SMUDGE=1; g clone -q $URL${name}.git c`
+  const { code, out } = await as(who, suite, forgeThrough(suite), script)
+  if (code !== 0) throw new Error(`warming ${repository.name}: ${out}`)
+  await untilMirrored(dataOf(suite), name)
 }
 
 /** A repository of an owner with the history of one of upstream's. */

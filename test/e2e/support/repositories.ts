@@ -1,5 +1,15 @@
 /** Repositories of a story's own: made on upstream, changed between two requests, waited for. */
-import { client, must, results, sh, stack, suites, uniqueId } from './servers.ts'
+import {
+  client,
+  dataOf,
+  must,
+  results,
+  sh,
+  stack,
+  suites,
+  uniqueId,
+  untilMirrored,
+} from './servers.ts'
 import type { Suite } from './stack.ts'
 
 const LIBRARY = `
@@ -67,7 +77,7 @@ export function cacheOf(suite: Suite): string {
 
 export const DIRECT = 'http://upstream'
 
-/** Clones until the answer comes from the cache. `options` go before `clone`: \`-c …\`. */
+/** Clones until the answer is a hit and there is a mirror, for what comes next. `options` go before `clone`: \`-c …\`. */
 export async function warmUp(suite: Suite, path: string, options = ''): Promise<void> {
   const how: string[] = []
   for (let i = 0; i < 75; i++) {
@@ -78,7 +88,7 @@ export async function warmUp(suite: Suite, path: string, options = ''): Promise<
       `git -c http.extraHeader=X-Test:${id} ${options} clone -q --bare ${cacheOf(suite)}${path} ${dir}; code=$?; rm -rf ${dir}; exit $code`
     )
     how.push(results(suite, id).join())
-    if (how.at(-1) === 'hit') return
+    if (how.at(-1) === 'hit') return untilMirrored(dataOf(suite), path)
     await new Promise((resolve) => setTimeout(resolve, 200))
   }
   throw new Error(`${path} does not get warm: ${how.join(' | ')}`)

@@ -1,5 +1,5 @@
 /** What a story does with the shared servers: run commands in them, read what they logged. */
-import { readFileSync } from 'node:fs'
+import { globSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { inject } from 'vitest'
 import { docker } from './docker.ts'
@@ -107,6 +107,26 @@ export function results(suite: Suite, id: string, file?: string): string[] {
 export function packsMade(id: string): number {
   const lines = readFileSync(path.join(stack().dir, 'log/packs.log'), 'utf8').split('\n')
   return lines.filter((line) => line === id).length
+}
+
+/** Waits until the sidecar whose data is there (on this machine) has a mirror of the repository. */
+export async function untilMirrored(data: string, repository: string): Promise<void> {
+  const name = repository.replace(/\.git$/, '')
+  for (let i = 0; i < 300; i++) {
+    if (mirrorNames(data).includes(name)) return
+    await new Promise((resolve) => setTimeout(resolve, 100))
+  }
+  throw new Error(`no mirror of ${repository} in ${data}\n${logs()}`)
+}
+
+/** Of the sidecar of a suite. */
+export function dataOf(suite: Suite): string {
+  return path.join(stack().dir, 'data', suite)
+}
+
+function mirrorNames(data: string): string[] {
+  const files = globSync('mirrors/*/*.git/gitcache.json', { cwd: data })
+  return files.map((file) => JSON.parse(readFileSync(path.join(data, file), 'utf8')).repository)
 }
 
 /** The end of every server's log, for the message of a failed test. */

@@ -42,6 +42,8 @@ function weaken(edits: Weakening['edits']): Plugin {
 }
 
 export interface WeakServer {
+  /** Its data directory on this machine. */
+  data: string
   /** Of its nginx in the network; add a first segment and a repository. */
   url: string
   log: string
@@ -88,6 +90,7 @@ export async function startWeakened({ name, edits }: Weakening): Promise<WeakSer
     `for i in 1 2 3 4 5 6 7 8 9; do [ -S /w/weak/${name}/data/sidecar/sidecar.sock ] && break; sleep 0.3; done; nginx -c /w/weak/${name}/nginx.conf`
   )
   return {
+    data: path.join(home, 'data'),
     url: `http://nginx-${SUITE}:${port}`,
     log,
     stop: async () => {

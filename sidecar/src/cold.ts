@@ -1,0 +1,174 @@
+/**
+ * An answer from upstream, of a repository that has no mirror: the canonical request is sent, what
+ * comes is streamed and spooled, and a whole clone becomes the mirror without a second transfer.
+ */
+import { rm } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { errors } from 'undici'
+import { askTags } from '../../njs/src/git/authorize.ts'
+import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
+import { SERVICE } from '../../njs/src/git/classify.ts'
+import { type FetchRequest, isStorable } from '../../njs/src/git/fetch-request.ts'
+import type { Parts } from './answers.ts'
+import type { Job } from './job.ts'
+import type { Commit } from './jobs.ts'
+import { indexPack, initMirror, present } from './mirror.ts'
+import { packData } from './pack-data.ts'
+import { Overloaded, Pass } from './protocol.ts'
+import { type SpoolFile, temporaryName } from './store.ts'
+import { askUpstream, fetchFromUpstream, type UpstreamAnswer } from './upstream-http.ts'
+import type { Work } from './work.ts'
+
+/** Before the one retry of a 429 or 5xx. Seconds. */
+const RETRY_AFTER = 1
+const MAX_RETRY_AFTER = 5
+
+/** The pack holds the whole history of its wants: a mirror can be made of it. */
+export function isWhole(request: FetchRequest): boolean {
+  const { haves, shallows, deepen, filter } = request
+  return haves.length + shallows.length === 0 && deepen === null && filter === null
+}
+
+/** Returns a repository under tmp/ that holds all that was sent, where it can become the mirror. */
+export async function answerFromUpstream(
+  parts: Parts,
+  work: Work,
+  commit: Commit
+): Promise<string | null> {
+  const { mirrors, store, jobs, log } = parts
+  const answer = await askTwice(work)
+  const spool = await store.create()
+  const job = jobs.open(work, spool, true)
+  const shared = say(parts, job, work, commit)
+  try {
+    await job.record(answer.source)
+    log.info({ repo: work.name.repository, bytes: job.size, key: work.key }, 'from upstream')
+    const repository = await keep(parts, work, spool, await shared)
+    if (!isWhole(work.request)) mirrors.missed(work.name, work.source, work.key)
+    return repository
+  } catch (error) {
+    await spool.drop()
+    throw error instanceof Pass ? error : new Pass('store', String(error))
+  } finally {
+    jobs.close(job)
+  }
+}
+
+/** 429, 5xx and silence are asked about once more, and then are everyone's answer. */
+async function askTwice(work: Work): Promise<UpstreamAnswer> {
+  const first = await ask(work)
+  if (!(first instanceof Overloaded)) {
+    return first
+  }
+  const wait = Number(first.retryAfter) || RETRY_AFTER
+  await sleep(Math.min(wait, MAX_RETRY_AFTER) * 1000)
+  const second = await ask(work)
+  if (second instanceof Overloaded) {
+    throw second
+  }
+  return second
+}
+
+/** A hang is upstream's; anything else is between it and us, and a client may get through. */
+function silence(error: unknown): Overloaded {
+  if (error instanceof errors.HeadersTimeoutError) {
+    return new Overloaded(504)
+  }
+  throw new Pass('unreachable', String(error))
+}
+
+async function ask(work: Work): Promise<UpstreamAnswer | Overloaded> {
+  const { request, upstream, path, headers, progress } = work
+  const body = writeCanonicalRequest(request, progress)
+  const answer = await fetchFromUpstream(upstream, path, headers, {
+    body,
+    family: request.family,
+  }).catch(silence)
+  if (answer instanceof Overloaded) {
+    return answer
+  }
+  const { status, source } = answer
+  if (status === 429 || status >= 500) {
+    source.kill()
+    return new Overloaded(status, String(answer.headers['retry-after'] ?? ''))
+  }
+  // Its words are for the leader alone: nginx asks again for him, and the next who waits leads.
+  const plain = answer.headers['content-encoding'] === undefined
+  if (status !== 200 || !plain || answer.headers['content-type'] !== SERVICE.answerType) {
+    source.kill()
+    throw new Pass('refused', `upstream: ${status}`)
+  }
+  return answer
+}
+
+/** Tells who waits. Resolves to whether the answer is for everyone who asks the same. */
+async function say(parts: Parts, job: Job, work: Work, commit: Commit): Promise<boolean> {
+  job.begun().then(() => commit.first(job), commit.alone)
+  try {
+    await job.committed(Number.POSITIVE_INFINITY)
+    if (isUnaskedShallow(job, work)) {
+      parts.mirrors.setShallow(work.name)
+      throw new Pass('shallow-upstream')
+    }
+    await checkTags(parts, work)
+    commit.others(job)
+    return true
+  } catch (error) {
+    commit.alone(error)
+    return false
+  }
+}
+
+/** pack-objects has read the refs by now: were they then what the key says? */
+async function checkTags(parts: Parts, work: Work): Promise<void> {
+  if (work.tags === null) {
+    return
+  }
+  const maxTags = work.tags.length
+  const asked = askUpstream(work.upstream, work.path, work.headers, maxTags)
+  const now = await askTags(work.request, asked)
+  if (now.kind === 'pass' || now.lines.join('\n') !== work.tags.join('\n')) {
+    parts.log.info({ repo: work.name.repository }, 'tags changed')
+    throw new Pass('tag-state')
+  }
+}
+
+function isUnaskedShallow(job: Job, work: Work): boolean {
+  const { deepen, shallows } = work.request
+  return job.answer.shallowInfo && deepen === null && shallows.length === 0
+}
+
+/**
+ * Stores the answer once git has indexed its pack (the trailer's checksum is right) and every want
+ * is in it. Returns the repository that it was indexed in where that can become a mirror.
+ */
+async function keep(
+  parts: Parts,
+  work: Work,
+  spool: SpoolFile,
+  shared: boolean
+): Promise<string | null> {
+  const { dirs, idle } = parts
+  // A pack for haves may be thin: nobody could tell whether it is whole.
+  if (!shared || work.request.haves.length > 0) {
+    await spool.drop()
+    return null
+  }
+  const dir = temporaryName(dirs, 'seed')
+  const sound = await idle(() => holdsWants(dir, work, spool))
+  await (sound && isStorable(work.request) ? spool.commit(work.key) : spool.drop())
+  if (sound && isWhole(work.request)) {
+    return dir
+  }
+  await rm(dir, { recursive: true, force: true })
+  return null
+}
+
+async function holdsWants(dir: string, work: Work, spool: SpoolFile): Promise<boolean> {
+  const { wants } = work.request
+  return (
+    (await initMirror(work.name, dir)) &&
+    (await indexPack(dir, packData(spool.path))) &&
+    (await present(dir, wants)).length === wants.length
+  )
+}

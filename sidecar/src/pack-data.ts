@@ -1,0 +1,23 @@
+/** The pack in a stored answer: what band 1 carries. Source: gitprotocol-pack(5), "side-band-64k". */
+import { createReadStream } from 'node:fs'
+
+const BAND_1 = 1
+
+/**
+ * The payload of band 1 of a complete answer, in order. Text before the pack (acknowledgments, NAK,
+ * shallow lines, the section's name) never begins with that byte.
+ */
+export async function* packData(file: string): AsyncGenerator<Buffer> {
+  let rest: Buffer = Buffer.alloc(0)
+  for await (const chunk of createReadStream(file) as AsyncIterable<Buffer>) {
+    const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk])
+    let pos = 0
+    while (pos + 4 <= bytes.length) {
+      const length = Math.max(4, parseInt(bytes.toString('latin1', pos, pos + 4), 16))
+      if (pos + length > bytes.length) break
+      if (bytes[pos + 4] === BAND_1 && length > 4) yield bytes.subarray(pos + 5, pos + length)
+      pos += length
+    }
+    rest = bytes.subarray(pos)
+  }
+}

@@ -1,0 +1,84 @@
+/** An answer from a mirror: brought up to date, then `git upload-pack` on it. */
+import { rm } from 'node:fs/promises'
+import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
+import { type FetchRequest, isStorable } from '../../njs/src/git/fetch-request.ts'
+import type { Parts } from './answers.ts'
+import { type GitProcess, spawnGit } from './git.ts'
+import type { Job } from './job.ts'
+import type { Commit } from './jobs.ts'
+import { present } from './mirror.ts'
+import { turnOf } from './mirrors.ts'
+import { Pass } from './protocol.ts'
+import { temporaryName } from './store.ts'
+import { makeView, tagOids } from './view.ts'
+import type { Work } from './work.ts'
+
+export async function answerFromMirror(
+  parts: Parts,
+  mirror: string,
+  work: Work,
+  commit: Commit
+): Promise<void> {
+  await parts.mirrors.bringIn(work.name, work.source, work.request)
+  if (work.tags !== null) await bringInTags(parts, mirror, work, work.tags)
+  await parts.limit(turnOf(work.name), () => generate(parts, mirror, work, commit))
+}
+
+async function bringInTags(parts: Parts, mirror: string, work: Work, tags: string[]) {
+  const oids = tagOids(tags)
+  if ((await present(mirror, oids)).length === oids.length) {
+    return
+  }
+  await parts.mirrors.refresh(work.name, work.source)
+  if ((await present(mirror, oids)).length !== oids.length) {
+    throw new Pass('not-in-mirror', 'a tag')
+  }
+}
+
+async function generate(parts: Parts, mirror: string, work: Work, commit: Commit): Promise<void> {
+  const { config, dirs, store, jobs, log } = parts
+  const view = work.tags === null ? null : temporaryName(dirs, 'view')
+  const spool = await store.create()
+  const job = jobs.open(work, spool, false)
+  try {
+    if (view !== null) await makeView(view, mirror, work.tags ?? [], work.request.format)
+    job.committed(config.commitAfter * 1000).then(
+      () => sendToAll(job, commit),
+      () => {}
+    )
+    await job.record(uploadPack(view ?? mirror, work.request))
+    log.info({ repo: work.name.repository, bytes: job.size, key: work.key }, 'generated')
+    await (isStorable(work.request) ? spool.commit(work.key) : spool.drop())
+  } catch (error) {
+    await spool.drop()
+    if (job.answer.damaged) await setAside(parts, work)
+    throw error instanceof Pass ? error : new Pass('store', String(error))
+  } finally {
+    if (view !== null) await rm(view, { recursive: true, force: true })
+    jobs.close(job)
+  }
+}
+
+function sendToAll(job: Job, commit: Commit): void {
+  commit.first(job)
+  commit.others(job)
+}
+
+async function setAside(parts: Parts, work: Work): Promise<void> {
+  const fields = { code: 'GITCACHE_MIRROR_DAMAGED', repo: work.name.repository }
+  parts.log.error(fields, 'mirror set aside')
+  await parts.mirrors.setAside(work.name)
+}
+
+/** A shallow answer has few deltas to reuse; looking for new ones costs half the CPU and saves 4 %. */
+function settingsFor(request: FetchRequest): string[] {
+  return request.deepen === null && request.shallows.length === 0 ? [] : ['-c', 'pack.window=0']
+}
+
+/** With progress, which is said aside and not stored. */
+function uploadPack(dir: string, request: FetchRequest): GitProcess {
+  return spawnGit([...settingsFor(request), 'upload-pack', '--stateless-rpc', dir], {
+    input: writeCanonicalRequest(request, true),
+    env: request.family === 2 ? { GIT_PROTOCOL: 'version=2' } : {},
+  })
+}

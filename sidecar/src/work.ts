@@ -1,0 +1,81 @@
+/** From an order of nginx to the work that it means, checked. */
+import { createHash } from 'node:crypto'
+import type { IncomingHttpHeaders } from 'node:http'
+import { parseBody } from '../../njs/src/git/classify.ts'
+import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
+import { keyText } from '../../njs/src/git/key.ts'
+import { asciiSource } from '../../njs/src/git/pkt-line.ts'
+import { repositoryId } from '../../njs/src/git/repository-path.ts'
+import type { Config, Upstream } from './config.ts'
+import { forwardedHeaders, gitEnvironment } from './credentials.ts'
+import type { FetchSource, MirrorName } from './mirror.ts'
+import { Pass, type PrepareOrder } from './protocol.ts'
+
+export interface Work {
+  key: string
+  request: FetchRequest
+  /** The tag state, or null where the request does not ask for tags. */
+  tags: string[] | null
+  name: MirrorName
+  /** How git reaches upstream for this client. */
+  source: FetchSource
+  /** How we reach it ourselves. */
+  upstream: Upstream
+  path: string
+  headers: IncomingHttpHeaders
+  progress: boolean
+}
+
+export function findUpstream(config: Config, name: string): Upstream {
+  const upstream = config.upstreams.find((one) => one.name === name)
+  if (upstream === undefined) {
+    throw new Pass('no-upstream', name)
+  }
+  return upstream
+}
+
+export function keyOf(
+  request: FetchRequest,
+  tags: string[] | null,
+  upstream: string,
+  path: string
+): string {
+  const tagState = tags === null ? '' : sha256(tags.join('\n'))
+  return sha256(keyText(request, { upstream, repository: repositoryId(path), tagState }))
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex')
+}
+
+/** Throws Pass: the key must be that of the request. */
+export function readOrder(config: Config, order: PrepareOrder, headers: IncomingHttpHeaders): Work {
+  const upstream = findUpstream(config, order.upstream)
+  const version = order.family === 2 ? 'version=2' : ''
+  const parsed = parseBody(asciiSource(order.request), version, Number.MAX_SAFE_INTEGER)
+  if (parsed.kind === 'pass') {
+    throw new Pass(parsed.reason)
+  }
+  const request = parsed.request
+  if (keyOf(request, order.tags, upstream.name, order.path) !== order.key) {
+    throw new Pass('error', 'the key is not that of the request')
+  }
+  return {
+    key: order.key,
+    request,
+    tags: request.includeTag ? order.tags : null,
+    name: {
+      upstream: upstream.name,
+      repository: repositoryId(order.path),
+      format: request.format,
+    },
+    source: {
+      url: upstream.url + order.path,
+      env: gitEnvironment(forwardedHeaders(headers, upstream), upstream),
+    },
+    upstream,
+    path: order.path,
+    headers,
+    progress: order.progress,
+  }
+}

@@ -1,0 +1,204 @@
+/**
+ * A repository that the cache has never seen: upstream makes one pack, which the client gets as it
+ * comes; the second client hits; a whole clone becomes the mirror without another transfer.
+ */
+import { describe, expect, test } from 'vitest'
+import { type CellRun, runCell, through } from '../support/cell.ts'
+import type { Operation } from '../support/operations.ts'
+import { chosen, makeRepository, onUpstream } from '../support/repositories.ts'
+import {
+  client,
+  dataOf,
+  logs,
+  must,
+  packsMade,
+  results,
+  sh,
+  stack,
+  uniqueId,
+  untilMirrored,
+} from '../support/servers.ts'
+import type { Suite } from '../support/stack.ts'
+
+const DIRECT = 'http://upstream/pub'
+
+interface Cold {
+  name: string
+  from: string
+  protocol?: 0 | 2
+  script: string
+  state?: Operation['state']
+  first: RegExp
+  second: RegExp
+  /** A whole clone: it seeds the mirror. */
+  seeds?: boolean
+}
+
+const MISS = /^miss$/
+const HIT = /^(hit|join)$/
+
+const ROWS: Cold[] = [
+  { name: 'clone', from: 'main', script: 'clone -q', first: MISS, second: HIT, seeds: true },
+  {
+    name: 'clone, v0',
+    from: 'main',
+    protocol: 0,
+    script: 'clone -q',
+    first: MISS,
+    second: HIT,
+    seeds: true,
+  },
+  {
+    name: 'clone, sha256',
+    from: 'sha256',
+    script: 'clone -q',
+    first: MISS,
+    second: HIT,
+    seeds: true,
+  },
+  {
+    name: 'clone --single-branch, with its tags',
+    from: 'main',
+    script: 'clone -q --single-branch',
+    first: MISS,
+    second: HIT,
+    seeds: true,
+  },
+  { name: 'clone --depth 1', from: 'main', script: 'clone -q --depth 1', first: MISS, second: HIT },
+  {
+    name: 'clone --depth 1, v0',
+    from: 'main',
+    protocol: 0,
+    script: 'clone -q --depth 1',
+    first: /^pass; reason=v0-no-done,miss$/,
+    second: /^pass; reason=v0-no-done,(hit|join)$/,
+  },
+  {
+    name: 'clone --filter=blob:none --bare',
+    from: 'main',
+    script: 'clone -q --bare --filter=blob:none',
+    state: 'partial',
+    first: MISS,
+    second: HIT,
+  },
+  {
+    name: 'clone of a shallow upstream: nothing of it is stored',
+    from: 'shallow',
+    script: 'clone -q',
+    first: MISS,
+    second: /^pass; reason=shallow-upstream$/,
+  },
+]
+
+/** A copy of one of the fixtures that no cache has seen. */
+async function copyOf(fixture: string): Promise<string> {
+  const name = `${uniqueId('cold').toLowerCase()}.git`
+  await must(stack().upstream, `cp -a /w/repos/${fixture}.git /w/repos/${name}`)
+  return name
+}
+
+function run(suite: Suite, url: string, row: Cold, repository: string): Promise<CellRun> {
+  const operation: Operation = {
+    name: row.name,
+    script: `$GIT ${row.script} $URL/${repository} c`,
+    ...(row.state === undefined ? {} : { state: row.state }),
+  }
+  const git: Suite = 'trixie' in stack().nginx ? 'trixie' : suite
+  return runCell({ nginx: suite, git, protocol: row.protocol ?? 2, operation }, url, 'cold')
+}
+
+describe.each(chosen())('nginx of %s', (suite) => {
+  test.each(ROWS)('$name', async (row) => {
+    const repository = await copyOf(row.from)
+    const direct = await run(suite, DIRECT, row, repository)
+    const first = await run(suite, through(suite), row, repository)
+    expect(results(suite, first.id).join(), logs()).toMatch(row.first)
+    expect(first.out).toBe(direct.out)
+    if (row.seeds) await untilMirrored(dataOf(suite), `/pub/${repository}`)
+    const second = await run(suite, through(suite), row, repository)
+    expect(second.out).toBe(direct.out)
+    expect(results(suite, second.id).join(), logs()).toMatch(row.second)
+    // The seed's fetch carries this client's headers too: it brought no pack.
+    expect(packsMade(first.id)).toBe(1)
+    expect(packsMade(second.id)).toBe(HIT === row.second ? 0 : packsMade(second.id))
+  })
+
+  test('after a clone, another request is generated here', async () => {
+    const repository = await copyOf('main')
+    await run(suite, through(suite), ROWS[0] as Cold, repository)
+    await untilMirrored(dataOf(suite), `/pub/${repository}`)
+    const shallow = ROWS[4] as Cold
+    const direct = await run(suite, DIRECT, shallow, repository)
+    const cached = await run(suite, through(suite), shallow, repository)
+    expect(cached.out).toBe(direct.out)
+    expect(results(suite, cached.id)).toEqual(['miss'])
+    expect(packsMade(cached.id)).toBe(0)
+  })
+
+  test('two shallow requests for different commits make a mirror, one does not', async () => {
+    const repository = await copyOf('main')
+    const checkout = (revision: string): Cold => ({
+      ...(ROWS[4] as Cold),
+      script: `init -q c && oid=$($GIT ls-remote ${DIRECT}/${repository} refs/heads/${revision} | cut -f1) && $GIT -C c fetch -q --no-tags --depth 1 $URL/${repository} $oid && git -C c update-ref refs/heads/x FETCH_HEAD; : `,
+    })
+    for (const revision of ['side-1', 'side-2', 'side-3']) {
+      const ran = await run(suite, through(suite), checkout(revision), repository)
+      expect(ran.code, ran.out).toBe(0)
+      expect(results(suite, ran.id)).toEqual(['miss'])
+      const packs = revision === 'side-3' ? 0 : 1
+      expect(packsMade(ran.id)).toBeGreaterThanOrEqual(packs)
+      const made = untilMirrored(dataOf(suite), `/pub/${repository}`).then(() => true)
+      if (revision === 'side-1') {
+        const soon = new Promise((resolve) => setTimeout(() => resolve(false), 2000))
+        expect(await Promise.race([made.catch(() => false), soon])).toBe(false)
+      }
+      if (revision === 'side-2') expect(await made).toBe(true)
+      if (revision === 'side-3') expect(packsMade(ran.id)).toBe(0)
+    }
+  })
+
+  test('progress reaches who asked for it, while upstream makes the pack and while we do', async () => {
+    const repository = await copyOf('main')
+    const clone = async (options: string) => {
+      const id = uniqueId('progress')
+      const url = `${through(suite)}/${repository}`
+      const command = `git -c http.extraHeader=X-Test:${id} clone ${options} ${url} /w/work/${id}; code=$?; rm -rf /w/work/${id}; exit $code`
+      const { code, out } = await sh(client(suite), command)
+      expect(code, out).toBe(0)
+      return { how: results(suite, id).join(), remote: /remote: /.test(out) }
+    }
+    expect(await clone('--progress --bare')).toEqual({ how: 'miss', remote: true })
+    await untilMirrored(dataOf(suite), `/pub/${repository}`)
+    expect(await clone('--progress --bare')).toEqual({ how: 'hit', remote: false })
+    expect(await clone('--progress --depth 1')).toEqual({ how: 'miss', remote: true })
+    expect(await clone('-q --depth 2')).toEqual({ how: 'miss', remote: false })
+  })
+
+  test('a tag that moves while upstream makes the pack: the answer is not shared', async () => {
+    const repository = await copyOf('main')
+    // The tag state is asked before the pack, which takes its time; this tag comes in between.
+    await must(stack().upstream, `touch /w/repos/${repository}/slow-pack`)
+    const cloning = run(suite, through(suite), ROWS[4] as Cold, repository)
+    await new Promise((resolve) => setTimeout(resolve, 1500))
+    await onUpstream(repository, 'git tag -a -m late late main; rm slow-pack')
+    const first = await cloning
+    expect(results(suite, first.id)).toEqual(['miss'])
+    const direct = await run(suite, DIRECT, ROWS[4] as Cold, repository)
+    const second = await run(suite, through(suite), ROWS[4] as Cold, repository)
+    expect(second.out).toBe(direct.out)
+    expect(results(suite, second.id).join()).toMatch(/^(miss|pass; reason=[a-z-]+)$/)
+  })
+
+  test('upstream refuses the fetch after its yes: the client hears it, nothing is stored', async () => {
+    const repository = await makeRepository('refused', 'commit main one; echo 403 > on-done')
+    const name = ROWS[0] as Cold
+    const direct = await run(suite, DIRECT, name, repository)
+    const cached = await run(suite, through(suite), name, repository)
+    expect(cached.out).toBe(direct.out)
+    expect(results(suite, cached.id)).toEqual(['pass; reason=refused'])
+    await must(stack().upstream, `rm /w/repos/${repository}/on-done`)
+    const after = await run(suite, through(suite), name, repository)
+    expect(after.code).toBe(0)
+    expect(results(suite, after.id)).toEqual(['miss'])
+  })
+})

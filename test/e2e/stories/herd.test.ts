@@ -1,0 +1,161 @@
+/** A hundred clients in the same second: one pack, made upstream or here, and each gets the whole of it. */
+import { readFileSync } from 'node:fs'
+import path from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { through } from '../support/cell.ts'
+import { chosen, warmUp } from '../support/repositories.ts'
+import {
+  client,
+  dataOf,
+  logs,
+  must,
+  packsMade,
+  results,
+  stack,
+  uniqueId,
+  untilMirrored,
+} from '../support/servers.ts'
+import type { Suite } from '../support/stack.ts'
+
+interface Herd {
+  /** Distinct states of the clones with how many have each: `100 <exit> <hash>`. */
+  states: string[]
+  how: Record<string, number>
+  packs: number
+  id: string
+}
+
+async function copyOf(fixture: string, extra = ':'): Promise<string> {
+  const name = `${uniqueId('herd').toLowerCase()}.git`
+  const copy = `cp -a /w/repos/${fixture}.git /w/repos/${name} && cd /w/repos/${name} && ${extra}`
+  await must(stack().upstream, `${copy}; chown -R www-data /w/repos/${name}`)
+  return name
+}
+
+/** So many clones at once; `options` may use $i. */
+async function herd(suite: Suite, url: string, size: number, options: string): Promise<Herd> {
+  const id = uniqueId('herd')
+  const out = await must(
+    client(suite),
+    `export GIT_TERMINAL_PROMPT=0; mkdir -p /w/work/${id} && cd /w/work/${id}
+for i in $(seq ${size}); do
+  ( git -c http.extraHeader=X-Test:${id} clone -q --bare ${options} ${url} c$i 2> c$i.err; echo $? > c$i.exit ) &
+done
+wait
+for i in $(seq ${size}); do
+  echo "$(cat c$i.exit) $({ git -C c$i rev-list --objects --all | cut -d' ' -f1 | sort; git -C c$i for-each-ref; git -C c$i fsck 2>&1 | grep -v notice; cat c$i.err; } | git hash-object --stdin)"
+done | sort | uniq -c | sed 's/^ *//'
+rm -rf /w/work/${id}`
+  )
+  const how: Record<string, number> = {}
+  for (const result of results(suite, id)) how[result] = (how[result] ?? 0) + 1
+  return { states: out.trim().split('\n'), how, packs: packsMade(id), id }
+}
+
+/** What one direct clone has, as so many clones would. */
+async function direct(
+  suite: Suite,
+  repository: string,
+  size: number,
+  options: string
+): Promise<string> {
+  const one = await herd(suite, `http://upstream/pub/${repository}`, 1, options)
+  return one.states.map((state) => state.replace(/^1 /, `${size} `)).join()
+}
+
+/** Answers made for one client each, whoever made the pack. */
+function made({ how }: Herd): number {
+  return how.miss ?? 0
+}
+
+const ROWS = [
+  { name: 'full clones', options: '' },
+  { name: 'depth-1 clones', options: '--depth 1' },
+]
+
+describe.each(chosen())('nginx of %s', (suite) => {
+  const SIZE = suite === 'trixie' ? 100 : 20
+
+  test.each(ROWS)('cold, $name: one pack upstream', async ({ options }) => {
+    const repository = await copyOf('main')
+    const expected = await direct(suite, repository, SIZE, options)
+    const all = await herd(suite, `${through(suite)}/${repository}`, SIZE, options)
+    expect(all.states.join(), logs()).toBe(expected)
+    expect(all.packs).toBe(1)
+    expect(made(all)).toBe(1)
+    expect((all.how.join ?? 0) + (all.how.hit ?? 0)).toBe(SIZE - 1)
+  })
+
+  test('warm: one pack here, none upstream', async () => {
+    const repository = await copyOf('main')
+    await warmUp(suite, `/pub/${repository}`)
+    const expected = await direct(suite, repository, SIZE, '--depth 1')
+    const all = await herd(suite, `${through(suite)}/${repository}`, SIZE, '--depth 1')
+    expect(all.states.join(), logs()).toBe(expected)
+    expect(all.packs).toBe(0)
+    expect(made(all)).toBe(1)
+  })
+
+  test('ten distinct requests at once, by ten clients each', async () => {
+    const repository = await copyOf('main')
+    const url = `${through(suite)}/${repository}`
+    const all = await herd(suite, url, 100, '--no-tags --depth 1 -b side-$((i % 10 + 1))')
+    expect(all.states.map((state) => state.split(' ').slice(0, 2).join())).toEqual(
+      Array(10).fill('10,0')
+    )
+    expect(made(all)).toBe(10)
+    // From the second miss on a mirror is in the making, by one transfer more.
+    expect(all.packs).toBeLessThanOrEqual(11)
+  })
+
+  test('the first is killed, one dawdles, some come when half is there: nobody minds', async () => {
+    const slow = 'head -c 3000000 /dev/urandom | git hash-object -w --stdin > big'
+    const tag = 'git update-ref refs/tags/big $(cat big); touch slow-pack'
+    const repository = await copyOf('main', `${slow} && ${tag}`)
+    const url = `${through(suite)}/${repository}`
+    const expected = await direct(suite, repository, 10, '--mirror')
+    const killed = must(
+      client(suite),
+      `timeout -s KILL 1.5 git clone -q --mirror ${url} /w/work/killed-${repository}; rm -rf /w/work/killed-${repository}`
+    ).catch(() => '')
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    const early = herd(suite, url, 10, '--mirror')
+    await new Promise((resolve) => setTimeout(resolve, 2000))
+    const late = herd(suite, url, 10, '--mirror')
+    const [a, b] = await Promise.all([early, late, killed])
+    expect(a.states.join(), logs()).toBe(expected)
+    expect(b.states.join()).toBe(expected)
+    expect([a.packs, b.packs]).toEqual([0, 0])
+    expect(made(a) + made(b)).toBe(0)
+    await untilMirrored(dataOf(suite), `/pub/${repository}`)
+  })
+
+  test('upstream is overloaded: it is asked twice, not twenty times', async () => {
+    const repository = await copyOf('main', 'echo 503 > on-done')
+    const all = await herd(suite, `${through(suite)}/${repository}`, 20, '--no-tags')
+    expect(all.states.map((state) => state.split(' ').slice(0, 2).join())).toEqual(['20,128'])
+    const log = readFileSync(path.join(stack().dir, 'log/upstream.log'), 'utf8')
+    const refused = log
+      .split('\n')
+      .filter((line) => line.startsWith(all.id) && /\t503\t/.test(line))
+    expect(refused.length).toBeGreaterThanOrEqual(2)
+    // Who comes after the answer asks anew; all of these came at once.
+    expect(refused.length).toBeLessThanOrEqual(6)
+    expect(all.how['pass; reason=overloaded']).toBe(20)
+  })
+
+  test('the first may not, the others may: one of them leads', async () => {
+    const first = uniqueId('first')
+    const repository = await copyOf('main', `echo "403 ${first}" > on-done; touch slow-pack`)
+    const url = `${through(suite)}/${repository}`
+    const refused = must(
+      client(suite),
+      `git -c http.extraHeader=X-Test:${first} clone -q --bare ${url} /w/work/${first}; [ $? = 128 ]; code=$?; rm -rf /w/work/${first}; exit $code`
+    )
+    const all = await herd(suite, url, 10, '')
+    await refused
+    expect(all.states.map((state) => state.split(' ').slice(0, 2).join())).toEqual(['10,0'])
+    expect(made(all)).toBe(1)
+    expect(all.packs).toBe(1)
+  })
+})
