@@ -1,12 +1,13 @@
 /** Requests too large for njs (24,000 wants are 1.2 MB): read, parsed and probed here, by the same code. */
 import { randomBytes } from 'node:crypto'
-import type { IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { promisify } from 'node:util'
 import { gunzip } from 'node:zlib'
 import { LRUCache } from 'lru-cache'
 import { authorize } from '../../njs/src/git/authorize.ts'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { isGzip, parseBody } from '../../njs/src/git/classify.ts'
+import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
 import { asciiSource } from '../../njs/src/git/pkt-line.ts'
 import type { Answers } from './answers.ts'
 import type { Config } from './config.ts'
@@ -21,7 +22,16 @@ const MAX_TAGS = 5000
 
 export interface LargeRequests {
   ticket(order: TicketOrder): State
-  read(ticket: string, request: IncomingMessage): Promise<State>
+  /** Reads and parses the body that a ticket is for. Throws Pass. */
+  receive(ticket: string, request: IncomingMessage): Promise<Received>
+  /** Asks upstream, and then as any request. */
+  answer(received: Received): Promise<State>
+}
+
+export interface Received {
+  order: TicketOrder
+  request: FetchRequest
+  headers: IncomingHttpHeaders
 }
 
 export function openLargeRequests(config: Config, answers: Answers): LargeRequests {
@@ -35,7 +45,7 @@ export function openLargeRequests(config: Config, answers: Answers): LargeReques
     return { state: 'ticket', job }
   }
 
-  async function read(id: string, message: IncomingMessage): Promise<State> {
+  async function receive(id: string, message: IncomingMessage): Promise<Received> {
     const order = tickets.get(id)
     tickets.delete(id)
     if (order === undefined) {
@@ -48,9 +58,12 @@ export function openLargeRequests(config: Config, answers: Answers): LargeReques
     if (parsed.kind === 'pass') {
       throw new Pass(parsed.reason)
     }
+    return { order, request: parsed.request, headers: message.headers }
+  }
+
+  async function answer({ order, request, headers }: Received): Promise<State> {
     const upstream = findUpstream(config, order.upstream)
-    const asked = askUpstream(upstream, order.path, message.headers, MAX_TAGS)
-    const verdict = await authorize(parsed.request, asked)
+    const verdict = await authorize(request, askUpstream(upstream, order.path, headers, MAX_TAGS))
     if (verdict.kind === 'pass') {
       throw new Pass(verdict.reason)
     }
@@ -64,13 +77,13 @@ export function openLargeRequests(config: Config, answers: Answers): LargeReques
         family,
         request: canonical,
         tags: verdict.tags,
-        progress: !parsed.request.noProgress,
+        progress: !request.noProgress,
       },
-      message.headers
+      headers
     )
   }
 
-  return { ticket, read }
+  return { ticket, receive, answer }
 }
 
 async function readBody(message: IncomingMessage, limit: number): Promise<Buffer> {

@@ -30,8 +30,8 @@ export function createSidecarServer(parts: ServerParts): Server {
   const { answers, jobs, large, secret, log } = parts
 
   const prepare: Route = async (message, response) => {
-    await answer(response, async () => {
-      const order: unknown = JSON.parse(await readOrder(message))
+    await answer(response, readOrder(message), async (text) => {
+      const order: unknown = JSON.parse(text)
       checkSecret(secret, order)
       const full = prepareOrder.safeParse(order)
       return full.success
@@ -41,7 +41,7 @@ export function createSidecarServer(parts: ServerParts): Server {
   }
 
   const read: Route = async (message, response, id) => {
-    await answer(response, () => large.read(id, message))
+    await answer(response, large.receive(id, message), large.answer)
     message.resume()
   }
 
@@ -56,12 +56,20 @@ export function createSidecarServer(parts: ServerParts): Server {
     await job.send(response, id)
   }
 
-  /** Quickly and finally: ready, stream, or pass with a reason. */
-  async function answer(response: ServerResponse, work: () => Promise<State>): Promise<void> {
+  /**
+   * Quickly and finally: ready, stream, or pass with a reason. Not a byte before the request is
+   * read: nginx stops sending a body when the answer's head is there.
+   */
+  async function answer<T>(
+    response: ServerResponse,
+    received: Promise<T>,
+    work: (request: T) => Promise<State>
+  ): Promise<void> {
+    await received.catch(() => {})
     response.writeHead(200, { 'content-type': 'application/json' })
     response.flushHeaders()
     const sign = setInterval(() => response.write(' '), SIGN_OF_LIFE)
-    const state = await work().catch((error: unknown): State => {
+    const state = await received.then(work).catch((error: unknown): State => {
       if (error instanceof Overloaded) {
         log.info({ status: error.status }, 'refused')
         return { state: 'refused', status: error.status, retryAfter: error.retryAfter }
