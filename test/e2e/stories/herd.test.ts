@@ -43,6 +43,7 @@ for i in $(seq ${size}); do
 done
 wait
 for i in $(seq ${size}); do
+  [ -d c$i ] || { echo "$(cat c$i.exit) nothing"; continue; }
   echo "$(cat c$i.exit) $({ git -C c$i rev-list --objects --all | cut -d' ' -f1 | sort; git -C c$i for-each-ref; git -C c$i fsck 2>&1 | grep -v notice; cat c$i.err; } | git hash-object --stdin)"
 done | sort | uniq -c | sed 's/^ *//'
 rm -rf /w/work/${id}`
@@ -146,12 +147,14 @@ describe.each(chosen())('nginx of %s', (suite) => {
 
   test('the first may not, the others may: one of them leads', async () => {
     const first = uniqueId('first')
-    const repository = await copyOf('main', `echo "403 ${first}" > on-done; touch slow-pack`)
+    // Of few refs: git compresses a long request, and then upstream does not see what it is.
+    const repository = await copyOf('small', `echo "403 ${first} 2" > on-done`)
     const url = `${through(suite)}/${repository}`
     const refused = must(
       client(suite),
       `git -c http.extraHeader=X-Test:${first} clone -q --bare ${url} /w/work/${first}; [ $? = 128 ]; code=$?; rm -rf /w/work/${first}; exit $code`
     )
+    await new Promise((resolve) => setTimeout(resolve, 1000))
     const all = await herd(suite, url, 10, '')
     await refused
     expect(all.states.map((state) => state.split(' ').slice(0, 2).join())).toEqual(['10,0'])

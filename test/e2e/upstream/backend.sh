@@ -26,14 +26,15 @@ case "$PATH_INFO" in
     [ -d "$repository" ] || [ -d "$repository.git" ] || head -c "${CONTENT_LENGTH:-0}" > /dev/null
     ;;
 esac
-# What the file on-done says of fetches that are no probe: a status, and of which test alone.
+# What the file on-done says of fetches that are no probe: a status, of which test alone, after how many seconds.
 on_done="/w/repos${PATH_INFO%/git-upload-pack}/on-done"
 if [ -e "$on_done" ]; then
-  read -r status who < "$on_done"
+  read -r status who seconds < "$on_done"
   body=$(mktemp)
   head -c "${CONTENT_LENGTH:-0}" > "$body"
   if grep -aq 0009done "$body" && [ "${who:-$X_TEST}" = "$X_TEST" ]; then
     rm "$body"
+    sleep "${seconds:-0}"
     printf 'Status: %s\r\nRetry-After: 1\r\nContent-Type: text/plain\r\n\r\nnot now\n' "$status"
     exit 0
   fi
