@@ -74,7 +74,9 @@ function refuseClient(r: NginxRequest, refusal: Refusal): void {
     r.headersOut['Retry-After'] = refusal.retryAfter
   }
   r.headersOut['X-Git-Cache'] = r.variables['gitcache_result'] || ''
-  r.return(refusal.status, '')
+  r.headersOut['Content-Type'] = 'text/plain'
+  // Without a text njs 0.7.9 would go to the error_page, which passes.
+  r.return(refusal.status, 'upstream refused the same request just now\n')
 }
 
 function internal(r: NginxRequest, location: string): string {

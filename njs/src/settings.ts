@@ -1,13 +1,9 @@
 /** What the operator sets in nginx, read from variables: `gitcache-http.conf` has the defaults. */
 import type { NginxRequest } from './ngx.ts'
+import type { Addresses } from './target.ts'
 
-export interface Settings {
+export interface Settings extends Addresses {
   enabled: boolean
-  /** Scheme and authority of the operator's proxy_pass target, `http://forge`. */
-  upstream: string
-  /** Path prefix on this server, and what stands there instead on upstream. */
-  prefix: string
-  upstreamPrefix: string
   packs: string
   maxTags: number
   njsOverride: boolean

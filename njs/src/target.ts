@@ -1,8 +1,15 @@
 /** From the request target on this server to the one on upstream, and back for a Location. */
-import type { Settings } from './settings.ts'
+
+export interface Addresses {
+  /** Scheme and authority of the operator's proxy_pass target, `http://forge`. */
+  upstream: string
+  /** Path prefix on this server, and what stands there instead on upstream. */
+  prefix: string
+  upstreamPrefix: string
+}
 
 /** The client's request target on upstream, byte for byte. `uri`: normalised, `$uri`; `raw`: `$request_uri`. */
-export function upstreamTarget(settings: Settings, uri: string, raw: string): string {
+export function upstreamTarget(settings: Addresses, uri: string, raw: string): string {
   const base = settings.upstream + settings.upstreamPrefix
   if (settings.prefix === '') {
     return base + raw
@@ -20,7 +27,7 @@ export function refsOf(target: string): string {
 }
 
 /** What proxy_redirect does by default, which it does not with variables in proxy_pass. */
-export function clientLocation(settings: Settings, location: string): string {
+export function clientLocation(settings: Addresses, location: string): string {
   const base = settings.upstream + settings.upstreamPrefix + '/'
   return location.indexOf(base) === 0
     ? settings.prefix + '/' + location.substring(base.length)

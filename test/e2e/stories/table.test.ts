@@ -16,7 +16,6 @@ const REPOSITORIES = [
   'detached',
   'nofilter',
   'sha256',
-  'shallow',
   'branches',
   'tags',
   'inc-new',

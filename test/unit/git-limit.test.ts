@@ -1,0 +1,50 @@
+/** The queue for git: how many run, who is next, and who is turned away. */
+import { expect, test } from 'vitest'
+import { gitLimit } from '../../sidecar/src/git-limit.ts'
+
+/** Work that ends when told to, and the order in which it began. */
+function jobs(limit: ReturnType<typeof gitLimit>) {
+  const begun: string[] = []
+  const ends: (() => void)[] = []
+  const add = (turn: string, name: string) =>
+    limit(turn, () => {
+      begun.push(name)
+      return new Promise<void>((resolve) => ends.push(resolve))
+    })
+  const end = async () => {
+    ends.shift()?.()
+    await new Promise((resolve) => setTimeout(resolve, 0))
+  }
+  return { begun, add, end }
+}
+
+test('repositories take turns, and each is served in order', async () => {
+  const { begun, add, end } = jobs(gitLimit(1, 10))
+  for (const name of ['a1', 'a2', 'a3', 'b1', 'c1', 'b2']) add(name[0] as string, name)
+  for (let i = 0; i < 6; i++) await end()
+  expect(begun).toEqual(['a1', 'a2', 'b1', 'c1', 'a3', 'b2'])
+})
+
+test('no more run at once than may', async () => {
+  const { begun, add, end } = jobs(gitLimit(2, 10))
+  for (const name of ['a', 'b', 'c', 'd']) add(name, name)
+  await new Promise((resolve) => setTimeout(resolve, 0))
+  expect(begun).toEqual(['a', 'b'])
+  await end()
+  expect(begun).toEqual(['a', 'b', 'c'])
+})
+
+test('who finds the queue full is passed', async () => {
+  const { begun, add, end } = jobs(gitLimit(1, 2))
+  const waiting = ['a', 'b', 'c'].map((name) => add(name, name))
+  await expect(add('d', 'd')).rejects.toMatchObject({ reason: 'busy' })
+  for (let i = 0; i < 3; i++) await end()
+  await Promise.all(waiting)
+  expect(begun).toEqual(['a', 'b', 'c'])
+})
+
+test('a failure makes room as well', async () => {
+  const limit = gitLimit(1, 1)
+  await expect(limit('a', () => Promise.reject(new Error('no')))).rejects.toThrow('no')
+  expect(await limit('a', async () => 1)).toBe(1)
+})
