@@ -27,7 +27,7 @@ import type { Reason } from './git/reasons.ts'
 import { parseRepositoryPath, stripPrefix } from './git/repository-path.ts'
 import type { NginxRequest, SubrequestOptions } from './ngx.ts'
 import { crashesInSubrequests } from './njs-version.ts'
-import { readSettings, type Settings } from './settings.ts'
+import { readAddresses, readSettings, type Settings } from './settings.ts'
 import { isStored, keyOf, sha256, type Yes } from './stored.ts'
 import { clientLocation, refsOf, upstreamTarget } from './target.ts'
 
@@ -64,6 +64,10 @@ function redirect(r: NginxRequest, act: Act): void {
   if (act.refusal !== undefined) {
     refuseClient(r, act.refusal)
     return
+  }
+  // A filter in the location of hits would do this too, in a JavaScript context of its own.
+  if (act.location === 'hit' && r.variables['gitcache_header'] === 'on') {
+    r.headersOut['X-Git-Cache'] = act.result
   }
   r.internalRedirect(internal(r, act.location))
 }
@@ -390,7 +394,11 @@ function bound(
 
 /** js_set of $gitcache_target. */
 function target(r: NginxRequest): string {
-  return upstreamTarget(readSettings(r), r.variables['uri'] || '', r.variables['request_uri'] || '')
+  return upstreamTarget(
+    readAddresses(r),
+    r.variables['uri'] || '',
+    r.variables['request_uri'] || ''
+  )
 }
 
 /** js_set of $gitcache_refs_target. */
@@ -398,20 +406,23 @@ function refsTarget(r: NginxRequest): string {
   return refsOf(target(r))
 }
 
-/** js_header_filter where the answer is made: says how, and keeps what the operator's nginx would do. */
-function headers(r: NginxRequest): void {
+/** js_header_filter where the answer is made: says how. */
+function resultHeader(r: NginxRequest): void {
+  if (r.variables['gitcache_header'] === 'on') {
+    r.headersOut['X-Git-Cache'] = r.variables['gitcache_result'] || ''
+  }
+}
+
+/** The same of a pass; and what the operator's proxy_redirect would do. */
+function passHeaders(r: NginxRequest): void {
   const settings = readSettings(r)
   const result = r.variables['gitcache_result'] || ''
-  if (settings.resultHeader) {
-    r.headersOut['X-Git-Cache'] = result
-  }
+  // A file that nginx cannot read, a stream that did not begin.
   if (result.indexOf('pass') !== 0) {
-    // What git http-backend sends: no cache on the way may keep an answer for another client.
-    r.headersOut['Cache-Control'] = 'no-cache, max-age=0, must-revalidate'
-    r.headersOut['Expires'] = 'Fri, 01 Jan 1980 00:00:00 GMT'
-    r.headersOut['Pragma'] = 'no-cache'
-    delete r.headersOut['Last-Modified']
-  } else if (settings.locationRewrite && typeof r.headersOut['Location'] === 'string') {
+    r.variables['gitcache_result'] = passed('store').result
+  }
+  resultHeader(r)
+  if (settings.locationRewrite && typeof r.headersOut['Location'] === 'string') {
     r.headersOut['Location'] = clientLocation(settings, r.headersOut['Location'])
   }
 }
@@ -421,8 +432,9 @@ export {
   boundAnswer,
   boundTags,
   gunzipEcho,
-  headers,
+  passHeaders,
   refsTarget,
+  resultHeader,
   target,
   uploadPack,
 }

@@ -9,21 +9,27 @@ export interface Settings extends Addresses {
   njsOverride: boolean
   secret: string
   locationRewrite: boolean
-  resultHeader: boolean
+}
+
+export function readAddresses(r: NginxRequest): Addresses {
+  return {
+    upstream: r.variables['gitcache_upstream'] || '',
+    prefix: r.variables['gitcache_prefix'] || '',
+    upstreamPrefix: r.variables['gitcache_upstream_prefix'] || '',
+  }
 }
 
 export function readSettings(r: NginxRequest): Settings {
   const v = r.variables
   return {
-    enabled: v['gitcache_enabled'] === 'on',
     upstream: v['gitcache_upstream'] || '',
     prefix: v['gitcache_prefix'] || '',
     upstreamPrefix: v['gitcache_upstream_prefix'] || '',
+    enabled: v['gitcache_enabled'] === 'on',
     packs: v['gitcache_packs'] || '',
     maxTags: parseInt(v['gitcache_max_tags'] || '', 10) || 0,
     njsOverride: v['gitcache_njs_override'] === 'on',
     secret: v['gitcache_secret'] || '',
     locationRewrite: v['gitcache_location_rewrite'] === 'on',
-    resultHeader: v['gitcache_header'] === 'on',
   }
 }

@@ -155,7 +155,7 @@ async function keep(
     return null
   }
   const dir = temporaryName(dirs, 'seed')
-  const sound = await idle(() => holdsWants(dir, work, spool))
+  const sound = await idle(() => isSound(parts, dir, work, spool))
   await (sound && isStorable(work.request) ? spool.commit(work.key) : spool.drop())
   if (sound && isWhole(work.request)) {
     return dir
@@ -164,11 +164,13 @@ async function keep(
   return null
 }
 
-async function holdsWants(dir: string, work: Work, spool: SpoolFile): Promise<boolean> {
+async function isSound(parts: Parts, dir: string, work: Work, spool: SpoolFile): Promise<boolean> {
   const { wants } = work.request
-  return (
-    (await initMirror(work.name, dir)) &&
-    (await indexPack(dir, packData(spool.path))) &&
-    (await present(dir, wants)).length === wants.length
-  )
+  if (!(await initMirror(work.name, dir))) {
+    return false
+  }
+  const state = await indexPack(dir, packData(spool.path), isWhole(work.request))
+  // In v0 the advertisement alone gives a shallow upstream away: its history breaks off.
+  if (state === 'broken') parts.mirrors.setShallow(work.name)
+  return state === 'sound' && (await present(dir, wants)).length === wants.length
 }

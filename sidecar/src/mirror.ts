@@ -79,10 +79,21 @@ export async function finishMirror(
   return 'ok'
 }
 
-/** Indexes a whole pack in `dir`, whose trailer git checks. False where it is damaged or lacks a base. */
-export async function indexPack(dir: string, pack: AsyncIterable<Buffer>): Promise<boolean> {
-  const { code } = await git(dir, ['index-pack', '--stdin'], { input: pack, idle: true })
-  return code === 0
+/** `broken`: links lead out of the pack. */
+export type PackState = 'sound' | 'broken' | 'damaged'
+
+/**
+ * Indexes a pack in `dir`, whose trailer git checks. With `whole`, each link must lead to an object
+ * of the pack; git-index-pack(1) says so by its exit status 1, and dies with 128 of all else.
+ */
+export async function indexPack(
+  dir: string,
+  pack: AsyncIterable<Buffer>,
+  whole: boolean
+): Promise<PackState> {
+  const check = whole ? ['--check-self-contained-and-connected'] : []
+  const { code } = await git(dir, ['index-pack', '--stdin', ...check], { input: pack, idle: true })
+  return code === 0 ? 'sound' : code === 1 ? 'broken' : 'damaged'
 }
 
 /** What makes generation cheap: bitmaps and a commit-graph. git-repack(1), git-commit-graph(1). */

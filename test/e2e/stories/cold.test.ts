@@ -88,6 +88,14 @@ const ROWS: Cold[] = [
     first: MISS,
     second: /^pass; reason=shallow-upstream$/,
   },
+  {
+    name: 'clone of a shallow upstream, v0, where its answer does not say so',
+    from: 'shallow',
+    protocol: 0,
+    script: 'clone -q',
+    first: MISS,
+    second: /^(pass; reason=shallow-upstream|join)$/,
+  },
 ]
 
 /** A copy of one of the fixtures that no cache has seen. */

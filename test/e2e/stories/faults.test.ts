@@ -2,7 +2,7 @@
  * Upstream misbehaves: the client sees what it would see without the cache, and nothing of it is
  * stored. Never a connection that is cut before an answer.
  */
-import { readdirSync, readFileSync } from 'node:fs'
+import { chmodSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { cacheOf, chosen, makeRepository, oidOf, onUpstream } from '../support/repositories.ts'
@@ -97,6 +97,33 @@ describe.each(chosen())('nginx of %s', (suite) => {
     // A direct client waits for ever where nginx has a limit.
     if (mode === 'hang') expect(cached.code).toBe(128)
     else expect(cached).toEqual(direct)
+  })
+
+  test('a stored answer that nginx can see and not read is passed', async () => {
+    const repository = await makeRepository('unreadable', 'commit main one')
+    const body = fetchV2('ofs-delta', `want ${await oidOf(repository, 'main')}`, 'done')
+    const request = { path: `/pub/${repository}/git-upload-pack`, body }
+    const packs = path.join(stack().dir, 'data', suite, 'packs')
+    const stored = () => new Set(readdirSync(packs, { recursive: true, encoding: 'utf8' }))
+    const before = stored()
+    expect(await ask(suite, cache, request)).toMatchObject({ results: ['miss'] })
+    let mine: string[] = []
+    for (let i = 0; i < 50 && mine.length === 0; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 100))
+      mine = [...stored()].filter((file) => !before.has(file) && file.length > 60)
+    }
+    const hit = await ask(suite, cache, request)
+    expect(hit).toMatchObject({ results: ['hit'], header: 'hit' })
+    expect(hit.headers['cache-control']).toBe('no-cache')
+    for (const file of mine) chmodSync(path.join(packs, file), 0)
+    const passed = await ask(suite, cache, request)
+    expect(passed).toMatchObject({
+      status: 200,
+      results: ['pass; reason=store'],
+      header: 'pass; reason=store',
+    })
+    const direct = await ask(suite, 'http://upstream', request)
+    expect(passed.headers).toEqual(direct.headers)
   })
 
   test('a refusal that takes two seconds to say keeps its status and all of its words', async () => {

@@ -32,7 +32,7 @@ const WARM = [
 
 const DOWN = [
   { name: 'killed', take: ['kill'], bring: ['start'], seconds: 10 },
-  { name: 'paused', take: ['pause'], bring: ['unpause'], seconds: 165 },
+  { name: 'paused', take: ['pause'], bring: ['unpause'], seconds: 15 },
 ]
 
 describe.skipIf(stack().sidecar[SUITE] === undefined)('the sidecar', () => {
@@ -81,6 +81,15 @@ describe.skipIf(stack().sidecar[SUITE] === undefined)('the sidecar', () => {
   })
 
   test('up: warm requests are hits', allHits)
+
+  test('as PID 1 it reaps what killed processes leave', async () => {
+    // Whose parent is gone belongs to PID 1: without a wait there it stays a zombie.
+    await must(sidecar, '(sleep 0.2 &); (sleep 0.3 &); (sh -c "kill -9 $$" &); sleep 1')
+    const zombies = await must(sidecar, 'grep -lE "^[0-9]+ \\(.*\\) Z" /proc/[0-9]*/stat | wc -l')
+    expect(zombies).toBe('0')
+    const first = await must(sidecar, "tr '\\0' ' ' < /proc/1/cmdline")
+    expect(first).toContain('nginx-git-cache serve')
+  })
 
   test.each(DOWN)(
     '$name: hits are hits, all else passes, until it is back',
