@@ -276,10 +276,16 @@ function upstreamOf(r: NginxRequest, settings: Settings): Upstream {
     probe: (body) => ask(r, 'probe', body).then(textOf),
     lsRefs: (body) => ask(r, 'tags', body).then(sourceOf),
     advertisement: () => ask(r, 'refs', null).then(sourceOf),
-    unknownOid: (digits) =>
-      sha256(r.variables['request_id'] + ' ' + Math.random()).slice(0, digits),
+    unknownOid: (digits) => unknownOid(r, digits),
     maxTags: settings.maxTags,
   }
+}
+
+/** $request_id is random (RAND_bytes); the count makes a second probe of the request another. */
+function unknownOid(r: NginxRequest, digits: number): string {
+  const count = r.variables['gitcache_probes'] + '.'
+  r.variables['gitcache_probes'] = count
+  return sha256(r.variables['request_id'] + count).slice(0, digits)
 }
 
 /** What upstream said in full with status 200, inflated; or null. */

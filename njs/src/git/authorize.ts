@@ -35,13 +35,16 @@ export type Verdict =
 const MAX_PRUNED = 3
 
 export async function authorize(request: FetchRequest, upstream: Upstream): Promise<Verdict> {
+  if (!request.includeTag) {
+    return probeUntilAnswered(request, upstream)
+  }
   const asked = await Promise.all([
     probeUntilAnswered(request, upstream),
-    request.includeTag ? askTags(request, upstream) : Promise.resolve(null),
+    askTags(request, upstream),
   ])
   const verdict = asked[0] as Verdict
-  const tags = asked[1] as TagStateAnswer | null
-  if (verdict.kind === 'pass' || tags === null) {
+  const tags = asked[1] as TagStateAnswer
+  if (verdict.kind === 'pass') {
     return verdict
   }
   if (tags.kind === 'pass') {
@@ -108,7 +111,9 @@ function acknowledge(asked: FetchRequest, acknowledged: string[]): Verdict {
   if (asked.haves.length > 0 && acknowledged.length === 0 && !asked.done) {
     return { kind: 'pass', reason: 'no-common' }
   }
-  return { kind: 'yes', request: Object.assign({}, asked, { haves: acknowledged }), tags: null }
+  const request =
+    asked.haves.length === 0 ? asked : Object.assign({}, asked, { haves: acknowledged })
+  return { kind: 'yes', request, tags: null }
 }
 
 export async function askTags(request: FetchRequest, upstream: Upstream): Promise<TagStateAnswer> {

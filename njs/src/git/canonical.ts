@@ -7,6 +7,9 @@ import type { FetchRequest } from './fetch-request.ts'
 import { pktLine } from './pkt-line.ts'
 
 export function sortedUnique(oids: string[]): string[] {
+  if (oids.length < 2) {
+    return oids
+  }
   const sorted = oids.slice().sort()
   return sorted.filter((oid, i) => i === 0 || oid !== sorted[i - 1])
 }
@@ -16,28 +19,32 @@ export function needsThinPack(request: FetchRequest): boolean {
   return request.thinPack && request.haves.length + request.shallows.length > 0
 }
 
-/** The lines that say what is wanted, in canonical order and without line feeds; haves not included. */
-export function canonicalNeeds(request: FetchRequest): string[] {
-  const lines = sortedUnique(request.wants).map((oid) => 'want ' + oid)
-  sortedUnique(request.shallows).forEach((oid) => {
-    lines.push('shallow ' + oid)
-  })
+/** Adds a line for each oid, sorted and once. Arrays are slow to concatenate in njs, and quick to push to. */
+function pushOids(lines: string[], name: string, oids: string[]): void {
+  const sorted = sortedUnique(oids)
+  for (let i = 0; i < sorted.length; i++) {
+    lines.push(name + sorted[i])
+  }
+}
+
+/** Adds the lines that say what is wanted, in canonical order and without line feeds; haves not included. */
+export function pushNeeds(lines: string[], request: FetchRequest): void {
+  pushOids(lines, 'want ', request.wants)
+  pushOids(lines, 'shallow ', request.shallows)
   if (request.deepen !== null) {
     lines.push(request.deepen)
   }
   if (request.filter !== null) {
     lines.push('filter ' + request.filter)
   }
-  return lines
 }
 
-export function canonicalHaves(request: FetchRequest): string[] {
-  return sortedUnique(request.haves).map((oid) => 'have ' + oid)
+export function pushHaves(lines: string[], request: FetchRequest): void {
+  pushOids(lines, 'have ', request.haves)
 }
 
-/** Options that shape the pack. Progress is not one of them: it travels in band 2. */
-export function canonicalOptions(request: FetchRequest): string[] {
-  const options: string[] = []
+/** Adds the options that shape the pack. Progress is not one of them: it travels in band 2. */
+export function pushOptions(options: string[], request: FetchRequest): void {
   if (needsThinPack(request)) {
     options.push('thin-pack')
   }
@@ -47,12 +54,15 @@ export function canonicalOptions(request: FetchRequest): string[] {
   if (request.ofsDelta) {
     options.push('ofs-delta')
   }
-  return options
 }
 
 /** The body that is fed to upload-pack, ASCII. `progress` shapes band 2 alone. */
 export function writeCanonicalRequest(request: FetchRequest, progress?: boolean): string {
-  const options = canonicalOptions(request).concat(progress ? [] : ['no-progress'])
+  const options: string[] = []
+  pushOptions(options, request)
+  if (!progress) {
+    options.push('no-progress')
+  }
   return request.family === 2 ? writeV2(request, options) : writeV0(request, options)
 }
 
@@ -63,17 +73,26 @@ export function writeV2Head(command: string, request: Pick<FetchRequest, 'format
 }
 
 export function writeLines(lines: string[]): string {
-  return lines.map((line) => pktLine(line + '\n')).join('')
+  const pkts: string[] = []
+  for (let i = 0; i < lines.length; i++) {
+    pkts.push(pktLine(lines[i] + '\n'))
+  }
+  return pkts.join('')
 }
 
-function writeV2(request: FetchRequest, options: string[]): string {
-  const done = request.done ? ['done'] : []
-  const lines = options.concat(canonicalNeeds(request), canonicalHaves(request), done)
+function writeV2(request: FetchRequest, lines: string[]): string {
+  pushNeeds(lines, request)
+  pushHaves(lines, request)
+  if (request.done) {
+    lines.push('done')
+  }
   return writeV2Head('fetch', request) + writeLines(lines) + '0000'
 }
 
 function writeV0(request: FetchRequest, options: string[]): string {
-  return writeV0Needs(request, options, canonicalNeeds(request)) + '0000' + pktLine('done\n')
+  const needs: string[] = []
+  pushNeeds(needs, request)
+  return writeV0Needs(request, options, needs) + '0000' + pktLine('done\n')
 }
 
 /** The first part of a v0 request: capabilities ride on the first want. */

@@ -39,18 +39,18 @@ export function refuseHead(head: RequestHead): Reason | null {
   if (head.conditions !== '') {
     return 'conditional'
   }
-  if (!/^(|gzip|x-gzip|identity)$/.test(head.contentEncoding)) {
+  if (head.contentEncoding !== '' && !/^(gzip|x-gzip|identity)$/.test(head.contentEncoding)) {
     return 'content-encoding'
   }
   // Negotiate, NTLM and Digest spend themselves on one request.
-  if (!/^$|^(basic|bearer) /i.test(head.authorization)) {
+  if (head.authorization !== '' && !/^(basic|bearer) /i.test(head.authorization)) {
     return 'auth-scheme'
   }
   return protocolFamily(head.gitProtocol) === null ? 'git-protocol' : null
 }
 
 export function isGzip(contentEncoding: string): boolean {
-  return /^(x-)?gzip$/.test(contentEncoding)
+  return contentEncoding === 'gzip' || contentEncoding === 'x-gzip'
 }
 
 /**
@@ -58,6 +58,9 @@ export function isGzip(contentEncoding: string): boolean {
  * 0 without one. Null where the header says anything else. Source: git's protocol.c.
  */
 export function protocolFamily(gitProtocol: string): FetchRequest['family'] | null {
+  if (gitProtocol === 'version=2') {
+    return 2
+  }
   const items = gitProtocol === '' ? [] : gitProtocol.split(':')
   if (!items.every((item) => /^version=[012]$/.test(item))) {
     return null

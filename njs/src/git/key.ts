@@ -2,7 +2,7 @@
  * The name of a stored answer: everything that shapes it, and nothing else. Repository and
  * upstream are in it, or one repository's pack would be served under another's path.
  */
-import { canonicalHaves, canonicalNeeds, canonicalOptions } from './canonical.ts'
+import { pushHaves, pushNeeds, pushOptions } from './canonical.ts'
 import type { FetchRequest } from './fetch-request.ts'
 
 export const KEY_VERSION = 'nginx-git-cache 1'
@@ -17,7 +17,7 @@ export interface KeyScope {
 
 /** The text whose sha256 is the key. */
 export function keyText(request: FetchRequest, scope: KeyScope): string {
-  return [
+  const lines = [
     KEY_VERSION,
     'upstream ' + scope.upstream,
     'repository ' + scope.repository,
@@ -26,6 +26,8 @@ export function keyText(request: FetchRequest, scope: KeyScope): string {
     'tag-state ' + (request.includeTag ? scope.tagState : ''),
     'done ' + request.done,
   ]
-    .concat(canonicalOptions(request), canonicalNeeds(request), canonicalHaves(request))
-    .join('\n')
+  pushOptions(lines, request)
+  pushNeeds(lines, request)
+  pushHaves(lines, request)
+  return lines.join('\n')
 }

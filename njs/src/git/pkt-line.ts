@@ -29,10 +29,11 @@ export function asciiSource(body: string): PktSource {
 /** The packet at `pos`, or null where the bytes do not parse or end too early. */
 export function readPkt(source: PktSource, pos: number): ReadPkt | null {
   const head = source.text(pos, pos + 4)
-  if (!/^[0-9a-fA-F]{4}$/.test(head)) {
+  const length = parseInt(head, 16)
+  // A regular expression costs njs more than all the rest: only what is not in canonical form needs it.
+  if (lengthDigits(length) !== head && !/^[0-9a-fA-F]{4}$/.test(head)) {
     return null
   }
-  const length = parseInt(head, 16)
   if (length < 3) {
     return { pkt: length as typeof FLUSH, next: pos + 4 }
   }
@@ -59,8 +60,11 @@ export function readPkts(source: PktSource): Pkt[] | null {
 
 /** One data packet of ASCII text; the line feed is the caller's. */
 export function pktLine(text: string): string {
-  const length = text.length + 4
-  return ('000' + length.toString(16)).slice(-4) + text
+  return lengthDigits(text.length + 4) + text
+}
+
+function lengthDigits(length: number): string {
+  return ('000' + length.toString(16)).slice(-4)
 }
 
 /** A line's text without the line feed that git sends after some lines and not after others. */

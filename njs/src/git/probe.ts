@@ -5,8 +5,8 @@
  * Source: gitprotocol-v2(5) "fetch", `wait-for-done`; upload-pack.c.
  */
 import {
-  canonicalNeeds,
-  canonicalOptions,
+  pushNeeds,
+  pushOptions,
   sortedUnique,
   writeLines,
   writeV0Needs,
@@ -24,7 +24,9 @@ export type ProbeAnswer =
 
 /** A shallow oid is a want in disguise: `deepen` sends what lies behind it. */
 function withShallowsAsWants(request: FetchRequest): FetchRequest {
-  return Object.assign({}, request, { wants: request.wants.concat(request.shallows) })
+  return request.shallows.length === 0
+    ? request
+    : Object.assign({}, request, { wants: request.wants.concat(request.shallows) })
 }
 
 export function writeProbe(request: FetchRequest, unknownOid: string): string {
@@ -33,32 +35,39 @@ export function writeProbe(request: FetchRequest, unknownOid: string): string {
 }
 
 function writeV2Probe(asked: FetchRequest, unknownOid: string): string {
+  const lines: string[] = []
+  pushOptions(lines, asked)
+  lines.push('no-progress')
+  if (asked.haves.length > 0) {
+    lines.push('wait-for-done')
+  }
+  pushNeeds(lines, asked)
   // Oldest first: git >= 2.45 does not acknowledge the parents of haves that it saw earlier.
-  const haves = asked.haves
-    .slice()
-    .reverse()
-    .map((oid) => 'have ' + oid)
-  const wait = asked.haves.length > 0 ? ['wait-for-done'] : []
-  const lines = canonicalOptions(asked).concat(
-    ['no-progress'],
-    wait,
-    canonicalNeeds(asked),
-    haves,
-    ['have ' + unknownOid]
-  )
+  for (let i = asked.haves.length - 1; i >= 0; i--) {
+    lines.push('have ' + asked.haves[i])
+  }
+  lines.push('have ' + unknownOid)
   return writeV2Head('fetch', asked) + writeLines(lines) + '0000'
 }
 
 function writeV0Probe(asked: FetchRequest, unknownOid: string): string {
-  const needs = canonicalNeeds(asked).filter((line) => line.indexOf('deepen') !== 0)
-  const options = canonicalOptions(asked).concat(['no-progress'])
+  const needs: string[] = []
+  pushNeeds(needs, Object.assign({}, asked, { deepen: null }))
+  const options: string[] = []
+  pushOptions(options, asked)
+  options.push('no-progress')
   return (
     writeV0Needs(asked, options, needs) + '0000' + pktLine('have ' + unknownOid + '\n') + '0000'
   )
 }
 
+const PLAIN_YES = '0014acknowledgments\n0008NAK\n0000'
+
 /** Reads the complete body of upstream's answer to `writeProbe(request)`. */
 export function readProbeAnswer(request: FetchRequest, body: string): ProbeAnswer {
+  if (request.family === 2 && body === PLAIN_YES) {
+    return { kind: 'yes', acknowledged: [] }
+  }
   const pkts = readPkts(asciiSource(body))
   if (pkts === null || pkts.length === 0) {
     return { kind: 'no' }
