@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto'
 import { mkdir, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
+import type { LimitFunction } from 'p-limit'
 import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
 import type { GitLimit } from './git-limit.ts'
 import {
@@ -74,7 +75,12 @@ export function turnOf(name: MirrorName): string {
   return `${name.upstream}\n${name.repository}`
 }
 
-export function openMirrors(dirs: Layout, limit: GitLimit, whenToMake: WhenToMake): Mirrors {
+export function openMirrors(
+  dirs: Layout,
+  limit: GitLimit,
+  idle: LimitFunction,
+  whenToMake: WhenToMake
+): Mirrors {
   const entries = new Map<string, Entry>()
 
   function entryOf(name: MirrorName): Entry {
@@ -122,7 +128,7 @@ export function openMirrors(dirs: Layout, limit: GitLimit, whenToMake: WhenToMak
       entry.making = null
       if (outcome === 'shallow') entry.shallow = true
       entry.notBefore = outcome === 'ok' ? 0 : Date.now() + RETRY_AFTER
-      if (outcome === 'ok') improve(entry.dir)
+      if (outcome === 'ok') idle(() => improve(entry.dir))
     })
   }
 

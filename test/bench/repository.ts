@@ -18,7 +18,7 @@ export interface Shape {
 
 export const LARGE: Shape = {
   name: 'large',
-  commits: 50_000,
+  commits: 56_000,
   dirs: 40,
   filesPerDir: 18,
   assets: 420,
@@ -64,7 +64,7 @@ function* stream(shape: Shape): Generator<string> {
     for (let k = 0; k < 3; k++) {
       const i = ((next() % shape.filesPerDir) * shape.dirs + dir) % count
       const file = files[i] as string[]
-      for (let j = 0; j < 6; j++) file[next() % file.length] = line(next)
+      for (let j = 0; j < 8; j++) file[next() % file.length] = line(next)
       yield `M 100644 inline ${name(i)}\n${data(text(file))}`
     }
   }

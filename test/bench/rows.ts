@@ -16,9 +16,9 @@ interface Measure {
   measure(bench: Bench): Promise<Row[]>
 }
 
-const direct = (name: string) => `http://127.0.0.1:${PORT.proxy}/${name}`
-const cached = (name: string) => `http://127.0.0.1:${PORT.front}/${name}`
-const instant = (name: string) => `http://127.0.0.1:${PORT.instant}/${name}`
+export const direct = (name: string) => `http://127.0.0.1:${PORT.proxy}/${name}`
+export const cached = (name: string) => `http://127.0.0.1:${PORT.front}/${name}`
+export const instant = (name: string) => `http://127.0.0.1:${PORT.instant}/${name}`
 const LARGE_URL = `${LARGE.name}.git`
 const SMALL_URL = `${SMALL.name}.git`
 
@@ -26,13 +26,18 @@ function repo(bench: Bench, name: string): string {
   return path.join(bench.repos, name)
 }
 
-function fetchOf(bench: Bench, name: string, more: Partial<FetchRequest>): string {
+export function fetchOf(bench: Bench, name: string, more: Partial<FetchRequest>): string {
   const wants = more.wants ?? [git(repo(bench, name), 'rev-parse', 'refs/heads/main')]
   return writeCanonicalRequest({ ...emptyRequest(2), ofsDelta: true, done: true, ...more, wants })
 }
 
 /** Fetches until it is stored, and puts the same bytes where nginx serves them as a static file. */
-async function store(bench: Bench, origin: string, body: string, file: string): Promise<number> {
+export async function store(
+  bench: Bench,
+  origin: string,
+  body: string,
+  file: string
+): Promise<number> {
   const out = path.join(bench.dir, 'static', file)
   const args = ['-sSf', ...post(bodyFile(bench.dir, body)), '-o', out, '-D', `${out}.head`]
   for (let i = 0; i < 100; i++) {
@@ -48,9 +53,9 @@ async function store(bench: Bench, origin: string, body: string, file: string): 
 const STATIC = `http://127.0.0.1:${PORT.instant}/static`
 const AUTHORISED = `http://127.0.0.1:${PORT.instant}/authorised`
 /** One blob of 100 kB that does not compress. */
-const TINY = 'tiny.git'
+export const TINY = 'tiny.git'
 
-function makeTiny(bench: Bench): void {
+export function makeTiny(bench: Bench): void {
   const dir = repo(bench, TINY)
   if (existsSync(dir)) return
   git(bench.repos, 'init', '-q', '--bare', '--template=', '-b', 'main', dir)
@@ -198,7 +203,7 @@ const clone = (url: string, into: string, ...options: string[]): [string, string
 ]
 
 /** Median wall of the same clone straight and through us; \`before\` each of ours. */
-async function walls(
+export async function walls(
   bench: Bench,
   name: string,
   options: string[],
@@ -271,7 +276,7 @@ async function smallWarm(bench: Bench): Promise<Row[]> {
   return [row({ name, unit: 's', ours, direct: plain, ratio: ours / plain, goal: '<= 1.0' })]
 }
 
-async function warm(bench: Bench, name: string): Promise<void> {
+export async function warm(bench: Bench, name: string): Promise<void> {
   const into = path.join(bench.dir, 'clone')
   await timed(...clone(cached(name), into), into)
   await settled(bench)
@@ -337,7 +342,7 @@ async function herd(bench: Bench): Promise<Row[]> {
 }
 
 /** As a CI runner checks out: init, fetch of one commit. */
-async function checkout(bench: Bench, url: string, oid: string): Promise<number> {
+export async function checkout(bench: Bench, url: string, oid: string): Promise<number> {
   const into = path.join(bench.dir, 'checkout')
   rmSync(into, { recursive: true, force: true })
   execFileSync('git', ['init', '-q', into])

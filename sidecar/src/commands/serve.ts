@@ -20,7 +20,7 @@ import { groupId } from './users.ts'
 /** Debian 12's. Older ones lack GIT_CONFIG_GLOBAL (2.32) and fixes of transfers that nobody checked (2.38). */
 const OLDEST_GIT = [2, 39] as const
 
-/** Packs of cold answers that are indexed at once, at idle priority. */
+/** Packs of cold answers that are indexed, and mirrors that are repacked, at once. */
 const IDLE_PROCESSES = 2
 
 export async function serve(raw: RawOptions): Promise<void> {
@@ -32,9 +32,9 @@ export async function serve(raw: RawOptions): Promise<void> {
   trackProcessGroups(path.join(dirs.run, 'git'))
   const limit = gitLimit(config.gitProcesses, config.queueLength)
   const store = openStore(dirs)
-  const mirrors = openMirrors(dirs, limit, config.makeMirrors)
-  const jobs = openJobs()
   const idle = pLimit(IDLE_PROCESSES)
+  const mirrors = openMirrors(dirs, limit, idle, config.makeMirrors)
+  const jobs = openJobs()
   const answers = openAnswers({ config, dirs, store, jobs, mirrors, limit, idle, log })
   const large = openLargeRequests(config, answers)
   const server = createSidecarServer({ answers, jobs, large, secret: config.secret, log })
