@@ -212,13 +212,13 @@ export const GOLDEN: Golden[] = [
     name: 'v2 clone',
     protocol: V2,
     body: v2(['thin-pack', 'ofs-delta', W, W, 'done']),
-    sha256: '7f69ec5f38dfa9e7709f467cced71a0fe0ed9a15ad35262698f057029ab3f86e',
+    sha256: '41ccee1b373855264a10e8b90ded37581ff70525e18170a77f5a57344b4b3f02',
   },
   {
     name: 'v2 depth 1 with tags',
     protocol: V2,
     body: v2(['thin-pack', 'include-tag', 'ofs-delta', W, 'deepen 1', 'done']),
-    sha256: 'ecb04a86db1b1defa0b2318b687115412d55325f56166f64d853cf6266c54d45',
+    sha256: '65ab6b51a5cdb422c85a254dbbd93117c84368d88e79d7ddb54c6e97dfc4b757',
   },
   {
     name: 'v2 everything, sha256',
@@ -237,12 +237,12 @@ export const GOLDEN: Golden[] = [
         'filter combine:blob:none+tree:3',
       ]
     ),
-    sha256: '37e3f069e3df9b100535d5560a98f80826fc4fd51e5b7b98bee1ad86bdbdfd11',
+    sha256: '48a9341cb7b04e4c55150cdc12bfd36b554d1c06068c6e30d7c997d11f9b69c1',
   },
   {
     name: 'v0 clone',
     protocol: V0,
     body: v0([want0('side-band-64k ofs-delta')]),
-    sha256: '58b8092682bca4b3f94861c9e0442b030a3fe4ec24e11e5c0575ce09cfd56d7b',
+    sha256: '19bc56a30716e34a88efefc8475a87b089b7a0ec450dd5d563e13a18478819d6',
   },
 ]

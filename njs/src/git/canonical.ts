@@ -4,14 +4,24 @@
  * and agents were.
  */
 import type { FetchRequest } from './fetch-request.ts'
-import { pktLine } from './pkt-line.ts'
+import { pktDigits, pktLine } from './pkt-line.ts'
 
+/** Sorted, each once; the array itself where it is so already. */
 export function sortedUnique(oids: string[]): string[] {
-  if (oids.length < 2) {
+  if (isAscending(oids)) {
     return oids
   }
   const sorted = oids.slice().sort()
   return sorted.filter((oid, i) => i === 0 || oid !== sorted[i - 1])
+}
+
+function isAscending(oids: string[]): boolean {
+  for (let i = 1; i < oids.length; i++) {
+    if ((oids[i - 1] as string) >= (oids[i] as string)) {
+      return false
+    }
+  }
+  return true
 }
 
 /** Thin packs need a base that the client has; without haves and shallows they are never thin. */
@@ -19,51 +29,54 @@ export function needsThinPack(request: FetchRequest): boolean {
   return request.thinPack && request.haves.length + request.shallows.length > 0
 }
 
-/** Adds a line for each oid, sorted and once. Arrays are slow to concatenate in njs, and quick to push to. */
-function pushOids(lines: string[], name: string, oids: string[]): void {
-  const sorted = sortedUnique(oids)
-  for (let i = 0; i < sorted.length; i++) {
-    lines.push(name + sorted[i])
-  }
+/** What stands before a line whose text has so many bytes: the digits of a packet, or nothing. */
+export type Frame = (length: number) => string
+
+export function line(frame: Frame, text: string): string {
+  return frame(text.length + 1) + text + '\n'
 }
 
-/** Adds the lines that say what is wanted, in canonical order and without line feeds; haves not included. */
-export function pushNeeds(lines: string[], request: FetchRequest): void {
-  pushOids(lines, 'want ', request.wants)
-  pushOids(lines, 'shallow ', request.shallows)
-  if (request.deepen !== null) {
-    lines.push(request.deepen)
+/** A line for each oid, put together by one native join: thousands would stop a worker of nginx. */
+export function oidLines(frame: Frame, name: string, oids: string[]): string {
+  if (oids.length === 0) {
+    return ''
   }
-  if (request.filter !== null) {
-    lines.push('filter ' + request.filter)
-  }
+  const prefix = frame(name.length + (oids[0] as string).length + 1) + name
+  return prefix + oids.join('\n' + prefix) + '\n'
 }
 
-export function pushHaves(lines: string[], request: FetchRequest): void {
-  pushOids(lines, 'have ', request.haves)
+/** The lines that say what is wanted, in canonical order; haves not included. */
+export function needs(frame: Frame, request: FetchRequest): string {
+  return (
+    oidLines(frame, 'want ', sortedUnique(request.wants)) +
+    oidLines(frame, 'shallow ', sortedUnique(request.shallows)) +
+    (request.deepen === null ? '' : line(frame, request.deepen)) +
+    (request.filter === null ? '' : line(frame, 'filter ' + request.filter))
+  )
 }
 
-/** Adds the options that shape the pack. Progress is not one of them: it travels in band 2. */
-export function pushOptions(options: string[], request: FetchRequest): void {
+/** Options that shape the pack. Progress is not one of them: it travels in band 2. */
+export function options(request: FetchRequest): string[] {
+  const list: string[] = []
   if (needsThinPack(request)) {
-    options.push('thin-pack')
+    list.push('thin-pack')
   }
   if (request.includeTag) {
-    options.push('include-tag')
+    list.push('include-tag')
   }
   if (request.ofsDelta) {
-    options.push('ofs-delta')
+    list.push('ofs-delta')
   }
+  return list
 }
 
 /** The body that is fed to upload-pack, ASCII. `progress` shapes band 2 alone. */
 export function writeCanonicalRequest(request: FetchRequest, progress?: boolean): string {
-  const options: string[] = []
-  pushOptions(options, request)
+  const list = options(request)
   if (!progress) {
-    options.push('no-progress')
+    list.push('no-progress')
   }
-  return request.family === 2 ? writeV2(request, options) : writeV0(request, options)
+  return request.family === 2 ? writeV2(request, list) : writeV0(request, list)
 }
 
 export function writeV2Head(command: string, request: Pick<FetchRequest, 'format'>): string {
@@ -73,37 +86,39 @@ export function writeV2Head(command: string, request: Pick<FetchRequest, 'format
 }
 
 export function writeLines(lines: string[]): string {
-  const pkts: string[] = []
+  let text = ''
   for (let i = 0; i < lines.length; i++) {
-    pkts.push(pktLine(lines[i] + '\n'))
+    text += line(pktDigits, lines[i] as string)
   }
-  return pkts.join('')
+  return text
 }
 
-function writeV2(request: FetchRequest, lines: string[]): string {
-  pushNeeds(lines, request)
-  pushHaves(lines, request)
-  if (request.done) {
-    lines.push('done')
-  }
-  return writeV2Head('fetch', request) + writeLines(lines) + '0000'
+function writeV2(request: FetchRequest, list: string[]): string {
+  return (
+    writeV2Head('fetch', request) +
+    writeLines(list) +
+    needs(pktDigits, request) +
+    oidLines(pktDigits, 'have ', sortedUnique(request.haves)) +
+    (request.done ? '0009done\n' : '') +
+    '0000'
+  )
 }
 
-function writeV0(request: FetchRequest, options: string[]): string {
-  const needs: string[] = []
-  pushNeeds(needs, request)
-  return writeV0Needs(request, options, needs) + '0000' + pktLine('done\n')
+function writeV0(request: FetchRequest, list: string[]): string {
+  return writeV0Needs(request, list) + '0000' + pktLine('done\n')
 }
 
 /** The first part of a v0 request: capabilities ride on the first want. */
-export function writeV0Needs(request: FetchRequest, options: string[], needs: string[]): string {
-  const capabilities = ['side-band-64k'].concat(options)
+export function writeV0Needs(request: FetchRequest, list: string[]): string {
+  const capabilities = ['side-band-64k'].concat(list)
   if (request.filter !== null) {
     capabilities.push('filter')
   }
   if (request.format !== 'sha1') {
     capabilities.push('object-format=sha256')
   }
-  const first = needs[0] + ' ' + capabilities.join(' ')
-  return writeLines([first].concat(needs.slice(1)))
+  const wants = sortedUnique(request.wants)
+  const first = 'want ' + wants[0] + ' ' + capabilities.join(' ')
+  const others = Object.assign({}, request, { wants: wants.slice(1) })
+  return line(pktDigits, first) + needs(pktDigits, others)
 }

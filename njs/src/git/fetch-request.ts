@@ -2,7 +2,9 @@
  * What a client asks for, whichever protocol version carried it, and the lines that v2 `fetch`
  * and v0/v1 upload requests share. Source: gitprotocol-v2(5) "fetch", gitprotocol-pack(5).
  */
+import { sortedUnique } from './canonical.ts'
 import { parseFilterSpec } from './filter-spec.ts'
+import type { PktSource } from './pkt-line.ts'
 import type { Reason } from './reasons.ts'
 
 export type ObjectFormat = 'sha1' | 'sha256'
@@ -80,7 +82,8 @@ export function takeLine(request: FetchRequest, line: string): Reason | null {
   if (field !== undefined) {
     const oid = line.substring(space + 1)
     request[field].push(oid)
-    return isOid(oid, request.format) ? null : 'oid'
+    // What it is made of is looked at once for all: `finishRequest`.
+    return oid.length === oidLength(request.format) ? null : 'oid'
   }
   if (name === 'deepen' || name === 'deepen-since') {
     return takeDeepen(request, name, line)
@@ -117,6 +120,48 @@ function takeFilter(request: FetchRequest, spec: string): Reason | null {
 /** Lower-case hexadecimal of the format's length: git takes upper-case too, but then it is not ours. */
 export function isOid(oid: string, format: ObjectFormat): boolean {
   return format === 'sha1' ? /^[0-9a-f]{40}$/.test(oid) : /^[0-9a-f]{64}$/.test(oid)
+}
+
+function oidLength(format: ObjectFormat): number {
+  return format === 'sha1' ? 40 : 64
+}
+
+/**
+ * Takes a run of `0032want <oid>` packets, as fetches of many refs have: one native split instead of
+ * thousands of steps. Returns where the run ends; what is not exactly so is left to the caller.
+ * After the first want alone: a request that makes each run short would be split again and again.
+ */
+export function takeWants(request: FetchRequest, source: PktSource, pos: number): number {
+  const head = '0032want '
+  if (request.wants.length !== 1 || request.format !== 'sha1') {
+    return pos
+  }
+  if (source.text(pos, pos + head.length) !== head) {
+    return pos
+  }
+  const pieces = source.text(pos, source.length).split(head)
+  let end = pos
+  for (let i = 1; i < pieces.length; i++) {
+    const piece = pieces[i] as string
+    if (piece.length !== 41 || piece.charCodeAt(40) !== 10) {
+      break
+    }
+    request.wants.push(piece.substring(0, 40))
+    end += 50
+  }
+  return end
+}
+
+/** The end of parsing. A regular expression an oid would stop a worker of nginx for too long. */
+export function finishRequest(request: FetchRequest): Parsed {
+  const oids = request.wants.concat(request.haves, request.shallows)
+  if (/[^0-9a-f]/.test(oids.join(''))) {
+    return pass('oid')
+  }
+  // Sorted once: whoever writes them looks first whether they are.
+  request.wants = sortedUnique(request.wants)
+  request.shallows = sortedUnique(request.shallows)
+  return { kind: 'fetch', request }
 }
 
 /** deepen-since depends on the clock of the moment: shared while it is made, never stored. */

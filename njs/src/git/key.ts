@@ -2,7 +2,7 @@
  * The name of a stored answer: everything that shapes it, and nothing else. Repository and
  * upstream are in it, or one repository's pack would be served under another's path.
  */
-import { pushHaves, pushNeeds, pushOptions } from './canonical.ts'
+import { needs, oidLines, options, sortedUnique } from './canonical.ts'
 import type { FetchRequest } from './fetch-request.ts'
 
 export const KEY_VERSION = 'nginx-git-cache 1'
@@ -25,9 +25,12 @@ export function keyText(request: FetchRequest, scope: KeyScope): string {
     'object-format ' + request.format,
     'tag-state ' + (request.includeTag ? scope.tagState : ''),
     'done ' + request.done,
+    'options ' + options(request).join(' '),
+    needs(noFrame, request),
   ]
-  pushOptions(lines, request)
-  pushNeeds(lines, request)
-  pushHaves(lines, request)
-  return lines.join('\n')
+  return lines.join('\n') + oidLines(noFrame, 'have ', sortedUnique(request.haves))
+}
+
+function noFrame(): string {
+  return ''
 }

@@ -31,7 +31,7 @@ export function readPkt(source: PktSource, pos: number): ReadPkt | null {
   const head = source.text(pos, pos + 4)
   const length = parseInt(head, 16)
   // A regular expression costs njs more than all the rest: only what is not in canonical form needs it.
-  if (lengthDigits(length) !== head && !/^[0-9a-fA-F]{4}$/.test(head)) {
+  if (digits(length) !== head && !/^[0-9a-fA-F]{4}$/.test(head)) {
     return null
   }
   if (length < 3) {
@@ -60,10 +60,15 @@ export function readPkts(source: PktSource): Pkt[] | null {
 
 /** One data packet of ASCII text; the line feed is the caller's. */
 export function pktLine(text: string): string {
-  return lengthDigits(text.length + 4) + text
+  return pktDigits(text.length) + text
 }
 
-function lengthDigits(length: number): string {
+/** What stands before a payload of so many bytes. */
+export function pktDigits(payload: number): string {
+  return digits(payload + 4)
+}
+
+function digits(length: number): string {
   return ('000' + length.toString(16)).slice(-4)
 }
 

@@ -5,15 +5,16 @@
  * Source: gitprotocol-v2(5) "fetch", `wait-for-done`; upload-pack.c.
  */
 import {
-  pushNeeds,
-  pushOptions,
+  needs,
+  oidLines,
+  options,
   sortedUnique,
   writeLines,
   writeV0Needs,
   writeV2Head,
 } from './canonical.ts'
 import type { FetchRequest } from './fetch-request.ts'
-import { asciiSource, chomp, FLUSH, type Pkt, pktLine, readPkts } from './pkt-line.ts'
+import { asciiSource, chomp, FLUSH, type Pkt, pktDigits, pktLine, readPkts } from './pkt-line.ts'
 
 export type ProbeAnswer =
   /** Upstream gives this client these objects; `acknowledged` are the haves that it knows. */
@@ -35,30 +36,27 @@ export function writeProbe(request: FetchRequest, unknownOid: string): string {
 }
 
 function writeV2Probe(asked: FetchRequest, unknownOid: string): string {
-  const lines: string[] = []
-  pushOptions(lines, asked)
-  lines.push('no-progress')
+  const list = options(asked)
+  list.push('no-progress')
   if (asked.haves.length > 0) {
-    lines.push('wait-for-done')
+    list.push('wait-for-done')
   }
-  pushNeeds(lines, asked)
   // Oldest first: git >= 2.45 does not acknowledge the parents of haves that it saw earlier.
-  for (let i = asked.haves.length - 1; i >= 0; i--) {
-    lines.push('have ' + asked.haves[i])
-  }
-  lines.push('have ' + unknownOid)
-  return writeV2Head('fetch', asked) + writeLines(lines) + '0000'
+  const haves = asked.haves.slice().reverse().concat([unknownOid])
+  return (
+    writeV2Head('fetch', asked) +
+    writeLines(list) +
+    needs(pktDigits, asked) +
+    oidLines(pktDigits, 'have ', haves) +
+    '0000'
+  )
 }
 
 function writeV0Probe(asked: FetchRequest, unknownOid: string): string {
-  const needs: string[] = []
-  pushNeeds(needs, Object.assign({}, asked, { deepen: null }))
-  const options: string[] = []
-  pushOptions(options, asked)
-  options.push('no-progress')
-  return (
-    writeV0Needs(asked, options, needs) + '0000' + pktLine('have ' + unknownOid + '\n') + '0000'
-  )
+  const list = options(asked)
+  list.push('no-progress')
+  const undeepened = Object.assign({}, asked, { deepen: null })
+  return writeV0Needs(undeepened, list) + '0000' + pktLine('have ' + unknownOid + '\n') + '0000'
 }
 
 const PLAIN_YES = '0014acknowledgments\n0008NAK\n0000'

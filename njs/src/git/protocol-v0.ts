@@ -1,6 +1,6 @@
 /** Reads an upload request of protocol v0 or v1. Source: gitprotocol-pack(5), gitprotocol-capabilities(5). */
 import type { FetchRequest, Parsed } from './fetch-request.ts'
-import { emptyRequest, own, pass, takeLine } from './fetch-request.ts'
+import { emptyRequest, finishRequest, own, pass, takeLine, takeWants } from './fetch-request.ts'
 import { chomp, FLUSH, type PktSource, readPkt } from './pkt-line.ts'
 import { takeObjectFormat } from './protocol-v2.ts'
 import type { Reason } from './reasons.ts'
@@ -51,6 +51,9 @@ export function parseUploadRequest(body: PktSource, maxLines: number): Parsed {
     if (reason !== null) {
       return pass(reason)
     }
+    const begun = pos
+    pos = state.flushed ? pos : takeWants(request, body, pos)
+    lines += (pos - begun) / 50
     if (request.done) {
       return pos === body.length ? finish(request, state) : pass('body')
     }
@@ -149,5 +152,5 @@ function finish(request: FetchRequest, state: V0State): Parsed {
   if (request.filter !== null && !state.filter) {
     return pass('filter')
   }
-  return { kind: 'fetch', request }
+  return finishRequest(request)
 }

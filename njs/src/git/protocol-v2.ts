@@ -1,6 +1,6 @@
 /** Reads a protocol v2 request. Source: gitprotocol-v2(5); git's upload-pack.c `process_args`. */
 import type { FetchRequest, Parsed } from './fetch-request.ts'
-import { emptyRequest, own, pass, takeLine } from './fetch-request.ts'
+import { emptyRequest, finishRequest, own, pass, takeLine, takeWants } from './fetch-request.ts'
 import { chomp, DELIM, FLUSH, type PktSource, readPkt } from './pkt-line.ts'
 import type { Reason } from './reasons.ts'
 
@@ -39,6 +39,9 @@ export function parseFetchRequest(body: PktSource, maxLines: number): Parsed {
     if (reason !== null) {
       return pass(reason)
     }
+    const begun = pos
+    pos = takeWants(request, body, pos)
+    lines += (pos - begun) / 50
   }
 }
 
@@ -115,5 +118,5 @@ function finish(request: FetchRequest, command: string, waitForDone: boolean): P
   if (waitForDone && !request.done) {
     return pass('wait-for-done')
   }
-  return { kind: 'fetch', request }
+  return finishRequest(request)
 }

@@ -2,6 +2,8 @@
  * A repository that the cache has never seen: upstream makes one pack, which the client gets as it
  * comes; the second client hits; a whole clone becomes the mirror without another transfer.
  */
+import { readFileSync } from 'node:fs'
+import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { type CellRun, runCell, through } from '../support/cell.ts'
 import type { Operation } from '../support/operations.ts'
@@ -105,6 +107,13 @@ async function copyOf(fixture: string): Promise<string> {
   return name
 }
 
+/** All that upstream has sent to a test, bodies alone. */
+function bytesSent(id: string): number {
+  const log = readFileSync(path.join(stack().dir, 'log/upstream.log'), 'utf8')
+  const rows = log.split('\n').filter((line) => line.startsWith(`${id}\t`))
+  return rows.reduce((sum, line) => sum + Number(line.split('\t')[4]), 0)
+}
+
 function run(suite: Suite, url: string, row: Cold, repository: string): Promise<CellRun> {
   const operation: Operation = {
     name: row.name,
@@ -141,6 +150,23 @@ describe.each(chosen())('nginx of %s', (suite) => {
     expect(cached.out).toBe(direct.out)
     expect(results(suite, cached.id)).toEqual(['miss'])
     expect(packsMade(cached.id)).toBe(0)
+  })
+
+  test('upstream sends the bytes of one clone, the mirror included', async () => {
+    const repository = await copyOf('main')
+    const big =
+      'git update-ref refs/tags/big $(head -c 3000000 /dev/urandom | git hash-object -w --stdin)'
+    await onUpstream(repository, big)
+    const row = { ...(ROWS[0] as Cold), script: 'clone -q --mirror' }
+    const direct = await run(suite, DIRECT, row, repository)
+    const cached = await run(suite, through(suite), row, repository)
+    await untilMirrored(dataOf(suite), `/pub/${repository}`)
+    expect(cached.out).toBe(direct.out)
+    // Apache writes its line when the answer is over, which may be a moment later.
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    const [plain, ours] = [bytesSent(direct.id), bytesSent(cached.id)]
+    expect(plain).toBeGreaterThan(3_000_000)
+    expect(ours / plain).toBeLessThan(1.02)
   })
 
   test('two shallow requests for different commits make a mirror, one does not', async () => {
