@@ -22,7 +22,7 @@ const TABLE: [file: string, expected: string][] = [
   ['v2-depth-1.bin', '1 wants; deepen 1; done ofs thin tags quiet'],
   ['v2-by-sha.bin', '1 wants; deepen 1; done ofs thin quiet'],
   ['v2-blob-none.bin', '5 wants; blob:none; done ofs thin quiet'],
-  ['v1-full-clone.bin', '6 wants; done ofs thin quiet'],
+  ['v1-full-clone.bin', '5 wants; done ofs thin quiet'],
   ['v0-unshallow.bin', 'pass v0-haves'],
   ['v0-single-branch.bin', '1 wants; done ofs thin tags quiet'],
   ['v0-shallow-since.bin', '1 wants; deepen-since 1700438400; done ofs thin tags quiet'],
