@@ -2,6 +2,7 @@
 import { createSocket } from 'node:dgram'
 import { access, constants } from 'node:fs/promises'
 import { createServer, type Server } from 'node:http'
+import type { Budget } from './budget.ts'
 import { type Config, splitAddress } from './config.ts'
 import { UserError } from './errors.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
@@ -11,10 +12,16 @@ export interface Admin {
   close(): Promise<void>
 }
 
-export async function startAdmin(config: Config, dirs: Layout, git: string): Promise<Admin> {
+export async function startAdmin(
+  config: Config,
+  dirs: Layout,
+  git: string,
+  budget: Budget
+): Promise<Admin> {
   const metrics = createMetrics({ git })
   const server = config.admin === undefined ? null : await startHttp(config.admin, dirs, metrics)
-  const reports = config.reports === undefined ? null : await startReports(config.reports, metrics)
+  const reports =
+    config.reports === undefined ? null : await startReports(config.reports, metrics, budget)
   return {
     close: async () => {
       server?.closeAllConnections()
@@ -52,14 +59,16 @@ function isWritable(dir: string): Promise<boolean> {
   )
 }
 
-/** A line of the log format gitcache_report: `<result>\t<bytes>`, behind a syslog header (RFC 3164). */
-const REPORT = /gitcache: ([a-z0-9=; -]+)\t(\d+)$/
+/** A line of the log format gitcache_report: `<result>\t<bytes>\t<file>`, behind a syslog header (RFC 3164). */
+const REPORT = /gitcache: ([a-z0-9=; -]+)\t(\d+)(?:\t\S*?([0-9a-f]{64})?)?$/
 
-async function startReports(address: string, metrics: Metrics) {
+async function startReports(address: string, metrics: Metrics, budget: Budget) {
   const socket = createSocket('udp4')
   socket.on('message', (message) => {
     const match = REPORT.exec(message.toString('latin1').trimEnd())
-    if (match !== null) metrics.report(match[1] ?? '', Number(match[2]))
+    if (match === null) return
+    metrics.report(match[1] ?? '', Number(match[2]))
+    if (match[3] !== undefined) budget.used(match[3])
   })
   const [host, port] = splitAddress(address)
   await new Promise<void>((resolve, reject) => {

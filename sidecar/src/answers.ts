@@ -88,7 +88,7 @@ export function openAnswers(parts: Parts): Answers {
     for (;;) {
       const mirror = await mirrors.find(work.name)
       if (mirror !== null) {
-        return answerFromMirror(parts, mirror, work, commit)
+        return mirrors.using(work.name, () => answerFromMirror(parts, mirror, work, commit))
       }
       if (!isWhole(work.request)) {
         await answerFromUpstream(parts, work, commit)

@@ -48,6 +48,10 @@ export const OPTIONS = {
     help: 'of repositories met by shallow or partial requests: always, never, or second-miss, with another key within a day',
     default: 'second-miss',
   },
+  'cache-size': {
+    value: 'BYTES',
+    help: 'of packs, mirrors and temporary files, like 20g; default half of the file system, 5 % of which stay free in any case',
+  },
   'queue-length': { value: 'N', help: 'requests that may wait for one', default: '200' },
   'max-wait': {
     value: 'SECONDS',
@@ -117,6 +121,12 @@ function parseFlags(
 const count = z.coerce.number().int().positive()
 const seconds = z.coerce.number().positive()
 
+/** `20g` is 20 * 1024 ** 3. */
+function bytesOf(text: string): number {
+  const unit = ' kmgt'.indexOf(text.slice(-1).toLowerCase())
+  return parseInt(text, 10) * 1024 ** Math.max(0, unit)
+}
+
 const schema = z.object({
   data: z.string().min(1),
   socket: z.string().min(1),
@@ -125,6 +135,13 @@ const schema = z.object({
   admin: z.string().optional(),
   reports: z.string().optional(),
   gitProcesses: count,
+  cacheSize: z.union([
+    z.null(),
+    z
+      .string()
+      .regex(/^[1-9][0-9]*[kmgt]?$/i)
+      .transform(bytesOf),
+  ]),
   makeMirrors: z.enum(['always', 'second-miss', 'never']),
   queueLength: count,
   maxWait: seconds,
@@ -146,6 +163,7 @@ export function serveConfig(raw: RawOptions): Config {
     admin: one(raw, 'admin'),
     reports: one(raw, 'reports'),
     gitProcesses: one(raw, 'git-processes') ?? availableParallelism(),
+    cacheSize: one(raw, 'cache-size') ?? null,
     makeMirrors: one(raw, 'make-mirrors'),
     queueLength: one(raw, 'queue-length'),
     maxWait: one(raw, 'max-wait'),

@@ -3,7 +3,7 @@
  * One fetch at a time a repository, shared by all who came before it began.
  */
 import { createHash } from 'node:crypto'
-import { mkdir, rename, rm } from 'node:fs/promises'
+import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import type { LimitFunction } from 'p-limit'
 import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
@@ -23,7 +23,7 @@ import {
 } from './mirror.ts'
 import { Overloaded, Pass } from './protocol.ts'
 import { withResolvers } from './resolvers.ts'
-import { type Layout, temporaryName } from './store.ts'
+import { type Layout, sizeOf, temporaryName } from './store.ts'
 
 interface Entry {
   name: MirrorName
@@ -38,6 +38,16 @@ interface Entry {
   shallow: boolean
   /** Keys of answers that upstream had to give, and when: milliseconds since the epoch. */
   misses: Map<string, number>
+  /** How many read it now, and when the last began. */
+  users: number
+  used: number
+}
+
+export interface MirrorSize {
+  dir: string
+  bytes: number
+  /** Milliseconds since the epoch. */
+  used: number
 }
 
 export type WhenToMake = 'always' | 'second-miss' | 'never'
@@ -62,6 +72,12 @@ export interface Mirrors {
   setShallow(name: MirrorName): void
   /** Takes a damaged mirror out of use; the next request makes a new one. */
   setAside(name: MirrorName): Promise<void>
+  /** The mirror is not removed while the work runs. */
+  using<T>(name: MirrorName, work: () => Promise<T>): Promise<T>
+  /** All that are on disk, also of an earlier life. */
+  sizes(): Promise<MirrorSize[]>
+  /** False where it is in use. */
+  remove(dir: string): Promise<boolean>
 }
 
 const RETRY_AFTER = 5000
@@ -97,6 +113,8 @@ export function openMirrors(
       notBefore: 0,
       shallow: false,
       misses: new Map(),
+      users: 0,
+      used: Date.now(),
     }
     const entry = entries.get(id) ?? fresh
     entries.set(id, entry)
@@ -226,8 +244,54 @@ export function openMirrors(
     }
   }
 
+  async function using<T>(name: MirrorName, work: () => Promise<T>): Promise<T> {
+    const entry = entryOf(name)
+    entry.users += 1
+    entry.used = Date.now()
+    try {
+      return await work()
+    } finally {
+      entry.users -= 1
+    }
+  }
+
+  function entryAt(dir: string): Entry | undefined {
+    return entries.get(path.basename(dir, '.git'))
+  }
+
+  async function sizes(): Promise<MirrorSize[]> {
+    const found: MirrorSize[] = []
+    for (const shard of await readdir(dirs.mirrors)) {
+      for (const name of await readdir(path.join(dirs.mirrors, shard)).catch(() => [])) {
+        const dir = path.join(dirs.mirrors, shard, name)
+        const made = await stat(dir).catch(() => null)
+        const used = entryAt(dir)?.used ?? made?.mtimeMs ?? 0
+        if (made !== null) found.push({ dir, bytes: await sizeOf(dir), used })
+      }
+    }
+    return found
+  }
+
+  async function remove(dir: string): Promise<boolean> {
+    const entry = entryAt(dir)
+    if (entry && (entry.users > 0 || entry.making !== null || entry.fetching !== null)) {
+      return false
+    }
+    await discard(dir)
+    return true
+  }
+
+  async function discard(dir: string): Promise<void> {
+    const aside = temporaryName(dirs, 'discarded')
+    await rename(dir, aside)
+    await rm(aside, { recursive: true, force: true })
+  }
+
   return {
     find,
+    using,
+    sizes,
+    remove,
     making: (name) => entryOf(name).making,
     bringIn,
     refresh: async (name, source) => {
@@ -238,10 +302,6 @@ export function openMirrors(
     setShallow: (name) => {
       entryOf(name).shallow = true
     },
-    setAside: async (name) => {
-      const aside = temporaryName(dirs, 'damaged')
-      await rename(entryOf(name).dir, aside)
-      await rm(aside, { recursive: true, force: true })
-    },
+    setAside: (name) => discard(entryOf(name).dir),
   }
 }

@@ -1,9 +1,11 @@
 /** Stored answers: `packs/ab/<key>`, whole or not there. The files are the truth. */
 import { constants } from 'node:fs'
-import { access, type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import { access, type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 
 export interface Store {
+  /** Called with each answer that is stored, and its bytes. */
+  onStored: (key: string, bytes: number) => void
   has(key: string): Promise<boolean>
   /** A new file under tmp/, to be written and then committed or dropped. */
   create(): Promise<SpoolFile>
@@ -60,7 +62,8 @@ export function temporaryName(dirs: Layout, kind: string): string {
 
 export function openStore(dirs: Layout): Store {
   const file = (key: string) => path.join(dirs.packs, key.slice(0, 2), key)
-  return {
+  const store: Store = {
+    onStored: () => {},
     has: (key) =>
       access(file(key), constants.R_OK).then(
         () => true,
@@ -75,10 +78,28 @@ export function openStore(dirs: Layout): Store {
         commit: async (key) => {
           await handle.sync()
           await mkdir(path.dirname(file(key)), { recursive: true, mode: 0o750 })
+          const { size } = await handle.stat()
           await rename(name, file(key))
+          store.onStored(key, size)
         },
         drop: () => rm(name, { force: true }),
       }
     },
   }
+  return store
+}
+
+/** Bytes of all files below; what goes away meanwhile does not count. */
+export async function sizeOf(dir: string): Promise<number> {
+  const entries = await readdir(dir, { recursive: true, withFileTypes: true }).catch(() => [])
+  const files = entries.filter((entry) => entry.isFile())
+  const sizes = await Promise.all(
+    files.map(({ parentPath, name }) =>
+      stat(path.join(parentPath, name)).then(
+        ({ size }) => size,
+        () => 0
+      )
+    )
+  )
+  return sizes.reduce((sum, size) => sum + size, 0)
 }

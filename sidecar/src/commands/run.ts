@@ -293,6 +293,8 @@ function startSidecar(
       'proxy',
       'admin',
       'git-processes',
+      'make-mirrors',
+      'cache-size',
       'queue-length',
       'max-wait',
       'commit-after',

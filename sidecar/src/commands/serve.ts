@@ -6,6 +6,7 @@ import pLimit from 'p-limit'
 import { pino } from 'pino'
 import { startAdmin } from '../admin.ts'
 import { openAnswers } from '../answers.ts'
+import { openBudget } from '../budget.ts'
 import { type Config, isUnixSocket, type RawOptions, serveConfig, splitAddress } from '../config.ts'
 import { UserError } from '../errors.ts'
 import { gitVersion, killAllGit, trackProcessGroups } from '../git.ts'
@@ -34,18 +35,21 @@ export async function serve(raw: RawOptions): Promise<void> {
   const store = openStore(dirs)
   const idle = pLimit(IDLE_PROCESSES)
   const mirrors = openMirrors(dirs, limit, idle, config.makeMirrors)
+  const budget = openBudget({ dirs, mirrors, log, limit: config.cacheSize })
+  store.onStored = budget.stored
   const jobs = openJobs()
   const answers = openAnswers({ config, dirs, store, jobs, mirrors, limit, idle, log })
   const large = openLargeRequests(config, answers)
   const server = createSidecarServer({ answers, jobs, large, secret: config.secret, log })
   await listen(server, config)
-  const admin = await startAdmin(config, dirs, version)
+  const admin = await startAdmin(config, dirs, version, budget)
   log.info(
     { socket: config.socket, git: version, upstreams: config.upstreams.map((u) => u.name) },
     'ready'
   )
 
   await stopSignal()
+  budget.stop()
   killAllGit()
   server.close()
   server.closeAllConnections()

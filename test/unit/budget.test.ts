@@ -1,0 +1,87 @@
+/** What is removed when there is too much, and what is not. */
+import { existsSync, mkdirSync, utimesSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { pino } from 'pino'
+import { afterAll, expect, test } from 'vitest'
+import { openBudget } from '../../sidecar/src/budget.ts'
+import type { MirrorSize, Mirrors } from '../../sidecar/src/mirrors.ts'
+import { prepareLayout } from '../../sidecar/src/store.ts'
+import { scratch } from '../support/git.ts'
+
+const work = scratch()
+afterAll(work.remove)
+
+let serial = 0
+
+/** A data directory with mirrors of these sizes; \`busy\` ones refuse to be removed. */
+async function setUp(limit: number, mirrors: (MirrorSize & { busy?: boolean })[] = []) {
+  serial += 1
+  const dirs = await prepareLayout(path.join(work.dir, `data-${serial}`))
+  let left = mirrors
+  const fake = {
+    sizes: async () => left,
+    remove: async (dir: string) => {
+      const busy = left.find((mirror) => mirror.dir === dir)?.busy === true
+      if (!busy) left = left.filter((mirror) => mirror.dir !== dir)
+      return !busy
+    },
+  } as unknown as Mirrors
+  const file = (n: number) => path.join(dirs.packs, key(n).slice(0, 2), key(n))
+  return {
+    /** A file of 1,000 bytes that was made so many seconds after 1970. */
+    pack: (n: number, made: number) => {
+      mkdirSync(path.dirname(file(n)), { recursive: true })
+      writeFileSync(file(n), Buffer.alloc(1000))
+      utimesSync(file(n), made, made)
+    },
+    open: () => openBudget({ dirs, mirrors: fake, log: pino({ level: 'silent' }), limit }),
+    packs: () => [1, 2, 3, 4, 5].filter((n) => existsSync(file(n))),
+    mirrors: () => left.map(({ dir }) => dir),
+  }
+}
+
+function key(n: number): string {
+  return String(n).repeat(64)
+}
+
+test('within the budget nothing is removed', async () => {
+  const data = await setUp(2000)
+  for (const n of [1, 2]) data.pack(n, n)
+  await data.open().enforce()
+  expect(data.packs()).toEqual([1, 2])
+})
+
+test('what was never read again goes first, the oldest of it', async () => {
+  const data = await setUp(3000)
+  for (const n of [1, 2, 3, 4, 5]) data.pack(n, n)
+  const budget = data.open()
+  // The index is read from the directory first.
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  budget.used(key(1))
+  await budget.enforce()
+  expect(data.packs()).toEqual([1, 4, 5])
+})
+
+test('then what was not used for longest, mirrors too, and none that is in use', async () => {
+  const now = Date.now()
+  const data = await setUp(1500, [
+    { dir: 'old', bytes: 1000, used: 1 },
+    { dir: 'busy', bytes: 1000, used: 0, busy: true },
+    { dir: 'new', bytes: 400, used: now + 60_000 },
+  ])
+  for (const n of [1, 2]) data.pack(n, n)
+  await data.open().enforce()
+  expect(data.packs()).toEqual([])
+  expect(data.mirrors()).toEqual(['busy', 'new'])
+})
+
+test('an answer that is stored counts at once', async () => {
+  const data = await setUp(1500)
+  const budget = data.open()
+  data.pack(1, 1)
+  budget.stored(key(1), 1000)
+  data.pack(2, 2)
+  budget.stored(key(2), 1000)
+  await budget.enforce()
+  expect(data.packs()).toHaveLength(1)
+})
