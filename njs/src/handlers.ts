@@ -424,7 +424,7 @@ function passHeaders(r: NginxRequest): void {
   const settings = readSettings(r)
   const result = r.variables['gitcache_result'] || ''
   // A file that nginx cannot read, a stream that did not begin.
-  if (result.indexOf('pass') !== 0) {
+  if (result !== '' && result.indexOf('pass') !== 0) {
     r.variables['gitcache_result'] = passed('store').result
   }
   resultHeader(r)

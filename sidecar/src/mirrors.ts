@@ -17,6 +17,7 @@ import {
   finishMirror,
   improve,
   initMirror,
+  type Lacking,
   lacking,
   type MirrorName,
   present,
@@ -33,6 +34,10 @@ interface Entry {
   /** The fetch that runs, and the one that all who came since will share. */
   fetching: Promise<FetchOutcome> | null
   queued: Promise<FetchOutcome> | null
+  /** What the next fetch is to bring: object ids, and all refs where it is told so. */
+  wanted: Set<string>
+  refsWanted: boolean
+  refsTimer: NodeJS.Timeout | null
   /** Milliseconds since the epoch before which a failed making is not tried again. */
   notBefore: number
   shallow: boolean
@@ -83,8 +88,17 @@ export interface Mirrors {
 const RETRY_AFTER = 5000
 /** More objects than this by id at once: pass. A ref is kept for each. */
 const MAX_BY_OID = 64
+/** Up to so many are fetched by id first; with more, refs have most of them. */
+const FEW = 4
+/** One fetch of all refs for many by id. Milliseconds. */
+const REFRESH_AFTER = 30_000
 const DAY = 24 * 3600 * 1000
 const MAX_MISSES = 16
+
+/** A few commits, as CI checks them out. With a filter they may be blobs, which no ref should keep. */
+function isQuickerById({ filter }: FetchRequest, { oids, contents }: Lacking): boolean {
+  return filter === null && !contents && oids.length > 0 && oids.length <= FEW
+}
 
 /** Who shares a turn in the queue for git. */
 export function turnOf(name: MirrorName): string {
@@ -110,6 +124,9 @@ export function openMirrors(
       making: null,
       fetching: null,
       queued: null,
+      wanted: new Set(),
+      refsWanted: false,
+      refsTimer: null,
       notBefore: 0,
       shallow: false,
       misses: new Map(),
@@ -176,8 +193,10 @@ export function openMirrors(
     return resolve
   }
 
-  /** The fetch that begins after this call, shared with all who wait for the same. */
-  function fetchShared(entry: Entry, source: FetchSource): Promise<FetchOutcome> {
+  /** The fetch that begins after this call, shared with all who wait for the same or something else. */
+  function fetchShared(entry: Entry, source: FetchSource, oids: string[]): Promise<FetchOutcome> {
+    for (const oid of oids) entry.wanted.add(oid)
+    entry.refsWanted = entry.refsWanted || oids.length === 0
     if (entry.fetching === null) {
       return startFetch(entry, source)
     }
@@ -189,14 +208,36 @@ export function openMirrors(
   }
 
   function startFetch(entry: Entry, source: FetchSource): Promise<FetchOutcome> {
-    const run = limit(turnOf(entry.name), () => fetchRefs(entry.dir, source)).finally(() => {
+    const run = limit(turnOf(entry.name), () => fetchWanted(entry, source)).finally(() => {
       entry.fetching = null
     })
     entry.fetching = run.catch(() => 'failed' as const)
     return run
   }
 
-  /** By refs first, then by id what no ref gave. Each with this client's own credentials at least once. */
+  /** By id what is wanted, which saves the round trip for the refs; those come behind it. */
+  async function fetchWanted(entry: Entry, source: FetchSource): Promise<FetchOutcome> {
+    const oids = [...entry.wanted]
+    const refs = entry.refsWanted || oids.length > MAX_BY_OID
+    entry.wanted = new Set()
+    entry.refsWanted = false
+    if (refs) {
+      return fetchRefs(entry.dir, source)
+    }
+    const outcome = await fetchByOid(entry.dir, source, oids)
+    if (outcome === 'ok') refreshSoon(entry, source)
+    return outcome
+  }
+
+  function refreshSoon(entry: Entry, source: FetchSource): void {
+    entry.refsTimer ??= setTimeout(() => {
+      entry.refsTimer = null
+      fetchShared(entry, source, []).catch(() => {})
+    }, REFRESH_AFTER)
+    entry.refsTimer.unref()
+  }
+
+  /** By id first, then by refs, then by id alone. Each with this client's own credentials at least once. */
   async function bringIn(
     name: MirrorName,
     source: FetchSource,
@@ -204,8 +245,12 @@ export function openMirrors(
   ): Promise<void> {
     const entry = entryOf(name)
     let lacks = await lacking(entry.dir, request)
+    if (isQuickerById(request, lacks)) {
+      if ((await fetchShared(entry, source, lacks.oids)) === 'overloaded') throw new Overloaded(503)
+      lacks = await lacking(entry.dir, request)
+    }
     if (lacks.oids.length > 0 || lacks.contents) {
-      const outcome = await fetchShared(entry, source)
+      const outcome = await fetchShared(entry, source, [])
       if (outcome === 'overloaded') throw new Overloaded(503)
       if (outcome === 'shallow') entry.shallow = true
       lacks = await lacking(entry.dir, request)
@@ -295,7 +340,7 @@ export function openMirrors(
     making: (name) => entryOf(name).making,
     bringIn,
     refresh: async (name, source) => {
-      await fetchShared(entryOf(name), source)
+      await fetchShared(entryOf(name), source, [])
     },
     adopt,
     missed,

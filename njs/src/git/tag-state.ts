@@ -7,7 +7,7 @@
 import { writeLines, writeV2Head } from './canonical.ts'
 import type { ObjectFormat } from './fetch-request.ts'
 import { isOid } from './fetch-request.ts'
-import { chomp, FLUSH, type PktSource, readPkt } from './pkt-line.ts'
+import { chomp, FLUSH, type PktSource, readLines, readPkt } from './pkt-line.ts'
 import type { Reason } from './reasons.ts'
 
 /** Sorted lines `<oid> <refname>` or `<oid> <refname> <peeled oid>`. */
@@ -24,6 +24,33 @@ export function writeTagsRequest(format: ObjectFormat): string {
 
 /** Reads the complete answer to `writeTagsRequest`. */
 export function readLsRefsTags(body: PktSource, limits: TagLimits): TagStateAnswer {
+  const plain = readPlainTags(readLines(body), limits)
+  return plain === null ? readTagsOneByOne(body, limits) : { kind: 'tags', lines: plain.sort() }
+}
+
+/** All lines at once by two regular expressions; null where one of them is anything but a plain tag in ASCII. */
+function readPlainTags(lines: string[] | null, limits: TagLimits): string[] | null {
+  if (lines === null || lines.length > limits.maxTags) {
+    return null
+  }
+  const text = lines.join('\n')
+  const notATag =
+    limits.format === 'sha1'
+      ? /^(?![0-9a-f]{40} refs\/tags\/[^\x00-\x20\x7f-\uffff~^:?*[\\]+( peeled:[0-9a-f]{40})?$)/m
+      : /^(?![0-9a-f]{64} refs\/tags\/[^\x00-\x20\x7f-\uffff~^:?*[\\]+( peeled:[0-9a-f]{64})?$)/m
+  const badName = /\.\.|@\{|\/\/|\/\.|\.lock(\/| |$)|[/.]( |$)/m
+  if (lines.length > 0 && (notATag.test(text) || badName.test(text))) {
+    return null
+  }
+  return lines.map(withoutLabel)
+}
+
+function withoutLabel(line: string): string {
+  const label = line.indexOf(' peeled:')
+  return label < 0 ? line : line.substring(0, label + 1) + line.substring(label + 8)
+}
+
+function readTagsOneByOne(body: PktSource, limits: TagLimits): TagStateAnswer {
   const lines: string[] = []
   let pos = 0
   for (;;) {
