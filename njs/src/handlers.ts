@@ -428,8 +428,14 @@ function passHeaders(r: NginxRequest): void {
     r.variables['gitcache_result'] = passed('store').result
   }
   resultHeader(r)
-  if (settings.locationRewrite && typeof r.headersOut['Location'] === 'string') {
-    r.headersOut['Location'] = clientLocation(settings, r.headersOut['Location'])
+  const location = r.headersOut['Location']
+  const rewritten =
+    settings.locationRewrite && typeof location === 'string'
+      ? clientLocation(settings, location)
+      : location
+  // Where it stays, it stays byte for byte: setting it changes the header's name, or makes it absolute.
+  if (rewritten !== location) {
+    r.headersOut['Location'] = rewritten
   }
 }
 

@@ -82,18 +82,17 @@ export async function finishMirror(
 /** `broken`: links lead out of the pack. */
 export type PackState = 'sound' | 'broken' | 'damaged'
 
-/**
- * Indexes a pack in `dir`, whose trailer git checks. With `whole`, each link must lead to an object
- * of the pack; git-index-pack(1) says so by its exit status 1, and dies with 128 of all else.
- */
+/** Indexes a pack in `dir`, whose trailer git checks. With `whole`, each link must stay in the pack. */
 export async function indexPack(
   dir: string,
   pack: AsyncIterable<Buffer>,
   whole: boolean
 ): Promise<PackState> {
   const check = whole ? ['--check-self-contained-and-connected'] : []
-  const { code } = await git(dir, ['index-pack', '--stdin', ...check], { input: pack, idle: true })
-  return code === 0 ? 'sound' : code === 1 ? 'broken' : 'damaged'
+  const args = ['index-pack', '--stdin', ...check]
+  const { code, stderr } = await git(dir, args, { input: pack, idle: true })
+  const broken = code === 1 || /did not receive expected object/.test(stderr)
+  return code === 0 ? 'sound' : broken ? 'broken' : 'damaged'
 }
 
 /** What makes generation cheap: bitmaps and a commit-graph. git-repack(1), git-commit-graph(1). */

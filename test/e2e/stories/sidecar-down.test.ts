@@ -84,7 +84,7 @@ describe.skipIf(stack().sidecar[SUITE] === undefined)('the sidecar', () => {
 
   test('as PID 1 it reaps what killed processes leave', async () => {
     // Whose parent is gone belongs to PID 1: without a wait there it stays a zombie.
-    await must(sidecar, '(sleep 0.2 &); (sleep 0.3 &); (sh -c "kill -9 $$" &); sleep 1')
+    await must(sidecar, `(sleep 0.2 &); (sleep 0.3 &); (sh -c 'kill -9 $$' &); sleep 1`)
     const zombies = await must(sidecar, 'grep -lE "^[0-9]+ \\(.*\\) Z" /proc/[0-9]*/stat | wc -l')
     expect(zombies).toBe('0')
     const first = await must(sidecar, "tr '\\0' ' ' < /proc/1/cmdline")
