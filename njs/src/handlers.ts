@@ -429,13 +429,12 @@ function passHeaders(r: NginxRequest): void {
   }
   resultHeader(r)
   const location = r.headersOut['Location']
-  const rewritten =
-    settings.locationRewrite && typeof location === 'string'
-      ? clientLocation(settings, location)
-      : location
-  // Where it stays, it stays byte for byte: setting it changes the header's name, or makes it absolute.
-  if (rewritten !== location) {
-    r.headersOut['Location'] = rewritten
+  if (settings.locationRewrite && typeof location === 'string') {
+    const rewritten = clientLocation(settings, location)
+    // Where it stays, it stays byte for byte: setting it changes the header's name, or makes it absolute.
+    if (rewritten !== location) {
+      r.headersOut['Location'] = rewritten
+    }
   }
 }
 
