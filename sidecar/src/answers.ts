@@ -3,6 +3,7 @@
  * whoever asks; warm.ts and cold.ts make it.
  */
 import type { IncomingHttpHeaders } from 'node:http'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { LimitFunction } from 'p-limit'
 import type { Logger } from 'pino'
 import { answerFromUpstream, isWhole } from './cold.ts'
@@ -36,7 +37,15 @@ export interface Parts {
 interface Making {
   first: Promise<Job>
   others: Promise<Job>
+  /** When all is done, and stored where it may be; never rejects. */
+  ended: Promise<void>
 }
+
+/**
+ * So long others wait for the file before they follow the stream: nginx sends a file to a hundred
+ * for the CPU that the sidecar needs for a few. Milliseconds.
+ */
+const PATIENCE = 1000
 
 /** Reasons of a leader that say nothing about the next: another client's credentials may do. */
 const LEADERS_OWN = new Set(['refused', 'fetch-failed', 'not-in-mirror'])
@@ -53,34 +62,41 @@ export function openAnswers(parts: Parts): Answers {
   /** Waits for whoever leads; leads where nobody does, at most once. */
   async function find(work: Work): Promise<State> {
     for (;;) {
+      const led = making.get(work.key)
+      // Whoever has ended has stored before: looking in this order, nothing is made twice.
       if (await store.has(work.key)) {
         return { state: 'ready', key: work.key }
       }
-      const led = making.get(work.key)
-      if (led === undefined) {
+      if (led !== undefined) {
+        const joined = await led.others.catch(nextMayLead)
+        if (joined !== null) return follow(led, joined, work)
+      } else if (!making.has(work.key)) {
         return stream(await lead(work).first, work, 'miss')
       }
-      const joined = await led.others.catch(nextMayLead)
-      if (joined !== null) {
-        return stream(joined, work, 'join')
-      }
     }
+  }
+
+  async function follow(led: Making, job: Job, work: Work): Promise<State> {
+    await Promise.race([led.ended, sleep(PATIENCE, undefined, { ref: false })])
+    return (await store.has(work.key))
+      ? { state: 'ready', key: work.key }
+      : stream(job, work, 'join')
   }
 
   /** Makes the answer; its promises settle when it may be sent, the work goes on behind them. */
   function lead(work: Work): Making {
     const first = withResolvers<Job>()
     const others = withResolvers<Job>()
-    const led = { first: first.promise, others: others.promise }
-    making.set(work.key, led)
-    for (const promise of Object.values(led)) promise.catch(() => {})
+    for (const { promise } of [first, others]) promise.catch(() => {})
     const commit: Commit = { first: first.resolve, others: others.resolve, alone: others.reject }
-    make(work, commit)
+    const ended = make(work, commit)
       .catch((error: unknown) => {
         first.reject(error)
         others.reject(error)
       })
       .finally(() => making.delete(work.key))
+    const led = { first: first.promise, others: others.promise, ended }
+    making.set(work.key, led)
     return led
   }
 

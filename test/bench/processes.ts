@@ -16,6 +16,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 const ROOT = path.resolve(import.meta.dirname, '../..')
 const MODULES = '/etc/apache2/mods-available'
+const WARM_UP = 'tiny.git'
 export const PORT = { apache: 18181, proxy: 18182, front: 18190, instant: 18191, fake: 18192 }
 
 export interface Proxy {
@@ -31,7 +32,7 @@ export interface Bench {
   proxy: Proxy
   /** Packs that upstream has made since it was last asked. */
   packs(): number
-  /** A sidecar that knows nothing. */
+  /** A sidecar that knows nothing, but is warm itself: it has answered for another repository. */
   cold(): Promise<void>
   /** CPU seconds of all that serves on our side, and of all of upstream. */
   cpu(): { ours: number; upstream: number }
@@ -47,15 +48,12 @@ function delayProxy(): { proxy: Proxy; close(): void } {
     from.on('data', (chunk) => {
       if (count) proxy.bytes += chunk.length
       const send = () => {
-        if (to.destroyed) return
-        if (!to.write(chunk)) {
-          from.pause()
-          to.once('drain', () => from.resume())
-        }
+        if (!to.destroyed && !to.write(chunk)) from.pause()
       }
       if (proxy.delay === 0) send()
       else setTimeout(send, proxy.delay / 2)
     })
+    to.on('drain', () => from.resume())
     from.on('close', () => setTimeout(() => to.destroy(), proxy.delay / 2 + 1))
     from.on('error', () => to.destroy())
   }
@@ -261,13 +259,23 @@ export async function startBench(dir: string, repos: string): Promise<Bench> {
     let log = ''
     sidecar.stdout?.on('data', (chunk) => (log += chunk))
     for (let i = 0; i < 100 && !log.includes('"ready"'); i++) await sleep(50)
+    const { delay } = proxy
+    proxy.delay = 0
+    const into = path.join(dir, 'warm-up')
+    for (const depth of [[], ['--depth', '1']]) {
+      rmSync(into, { recursive: true, force: true })
+      const url = `http://127.0.0.1:${PORT.front}/${WARM_UP}`
+      const command = spawn('git', ['clone', '-q', '--bare', ...depth, url, into])
+      await once(command, 'exit')
+    }
+    proxy.delay = delay
   }
 
   const binaries = ['nginx.conf', 'fake.conf'].map((conf) =>
     spawn('nginx', ['-p', dir, '-c', `${dir}/${conf}`, '-g', 'daemon off;'], { stdio: 'inherit' })
   )
-  await cold()
   for (const port of Object.values(PORT)) await answers(port)
+  await cold()
 
   return {
     dir,

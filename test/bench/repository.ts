@@ -19,9 +19,9 @@ export interface Shape {
 export const LARGE: Shape = {
   name: 'large',
   commits: 56_000,
-  dirs: 40,
-  filesPerDir: 18,
-  assets: 420,
+  dirs: 100,
+  filesPerDir: 50,
+  assets: 150,
 }
 export const SMALL: Shape = { name: 'small', commits: 1200, dirs: 8, filesPerDir: 10, assets: 20 }
 

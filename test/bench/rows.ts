@@ -55,10 +55,10 @@ const AUTHORISED = `http://127.0.0.1:${PORT.instant}/authorised`
 /** One blob of 100 kB that does not compress. */
 export const TINY = 'tiny.git'
 
-export function makeTiny(bench: Bench): void {
-  const dir = repo(bench, TINY)
+export function makeTiny(repos: string): void {
+  const dir = path.join(repos, TINY)
   if (existsSync(dir)) return
-  git(bench.repos, 'init', '-q', '--bare', '--template=', '-b', 'main', dir)
+  git(repos, 'init', '-q', '--bare', '--template=', '-b', 'main', dir)
   execFileSync('sh', [
     '-c',
     `head -c 100000 /dev/urandom | git -C ${dir} hash-object -w --stdin > ${dir}/oid
@@ -99,7 +99,6 @@ async function rate(bench: Bench, url: string, body?: string, connections = 8): 
 }
 
 async function hitRates(bench: Bench): Promise<Row[]> {
-  makeTiny(bench)
   const body = fetchOf(bench, TINY, {})
   await store(bench, instant(TINY), body, 'tiny')
   const url = `${instant(TINY)}/git-upload-pack`
@@ -521,7 +520,6 @@ async function worst(body: string, large: string | null): Promise<number> {
 }
 
 async function stall(bench: Bench): Promise<Row[]> {
-  makeTiny(bench)
   const body = fetchOf(bench, TINY, {})
   await store(bench, instant(TINY), body, 'tiny')
   const oids = (count: number) =>

@@ -79,7 +79,6 @@ async function bySize(bench: Bench): Promise<void> {
 }
 
 async function byConnections(bench: Bench): Promise<void> {
-  makeTiny(bench)
   const body = fetchOf(bench, TINY, {})
   await store(bench, instant(TINY), body, 'tiny')
   print(['connections', 'hits per second', 'median latency, ms', 'sidecar memory, MB'])
@@ -93,6 +92,7 @@ async function byConnections(bench: Bench): Promise<void> {
 
 mkdirSync(repos, { recursive: true })
 for (const shape of SIZES) await repositoryOf(repos, shape)
+makeTiny(repos)
 const run = path.join(root, `scale-${process.pid}`)
 const bench = await startBench(run, repos)
 try {
