@@ -337,7 +337,7 @@ function announce(listen: string, targets: Target[], byPath: boolean, sample: bo
   console.log(`ready ${base}`)
   if (sample) {
     console.log(
-      `git clone ${base}/public/sample.git   # twice: X-Git-Cache: pass or miss, then hit`
+      `git clone ${base}/public/sample.git   # twice: X-Git-Cache: miss, then hit`
     )
     console.log(
       `git clone http://me:${PASSWORD}@${listen}/private/sample.git   # without me:${PASSWORD}@: 401`
