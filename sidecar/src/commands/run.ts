@@ -336,9 +336,7 @@ function announce(listen: string, targets: Target[], byPath: boolean, sample: bo
   const base = `http://${listen}`
   console.log(`ready ${base}`)
   if (sample) {
-    console.log(
-      `git clone ${base}/public/sample.git   # twice: X-Git-Cache: miss, then hit`
-    )
+    console.log(`git clone ${base}/public/sample.git   # twice: X-Git-Cache: miss, then hit`)
     console.log(
       `git clone http://me:${PASSWORD}@${listen}/private/sample.git   # without me:${PASSWORD}@: 401`
     )
