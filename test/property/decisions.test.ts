@@ -202,6 +202,60 @@ describe('the splitter of answers', () => {
   })
 })
 
+test('a run of wants is read as its packets one by one', () => {
+  const hex = fc.string({
+    unit: fc.constantFrom(...'0123456789abcdef'),
+    minLength: 40,
+    maxLength: 40,
+  })
+  const want = fc.oneof(
+    { weight: 9, arbitrary: hex.map((oid) => pktLine(`want ${oid}\n`)) },
+    hex.map((oid) => pktLine(`want ${oid}`)),
+    hex.map((oid) => pktLine(`want ${oid.toUpperCase()}\n`)),
+    hex.map((oid) => pktLine(`want ${oid.slice(1)}0032want \n`)),
+    hex.map((oid) => `0032want ${oid.slice(1)}\n\n`),
+    hex.map((oid) => pktLine(`shallow ${oid}\n`))
+  )
+  fc.assert(
+    fc.property(fc.array(want, { maxLength: 12 }), (wants) => {
+      const read = (pkts: string[]) => {
+        const body = `0011command=fetch0001${pkts.join('')}0009done\n0000`
+        const parsed = parseBody(asciiSource(body), 'version=2', 100)
+        return parsed.kind === 'pass' ? parsed.reason : parsed.request.wants
+      }
+      // A line between any two: there is no run.
+      const apart = wants.flatMap((pkt) => [pkt, pktLine('ofs-delta\n')])
+      expect(read(wants)).toEqual(read(apart))
+    }),
+    runs()
+  )
+})
+
+test('tags read at once are the tags read one by one', () => {
+  const piece = fc.constantFrom('a', 'v1', '.', '..', '/', '//', '.lock', '@{', '~', ' ', 'é', '-')
+  const name = fc.array(piece, { minLength: 1, maxLength: 4 }).map((list) => list.join(''))
+  const peeled = fc.constantFrom('', ` peeled:${oid(2)}`, ' peeled:zz', ' symref-target:x')
+  const tag = fc
+    .tuple(fc.constantFrom(oid(1), oid(3), 'zz'), name, peeled)
+    .map(([id, tagName, rest]) => pktLine(`${id} refs/tags/${tagName}${rest}\n`))
+  const limits = { format: 'sha1' as const, maxTags: 9 }
+  fc.assert(
+    fc.property(fc.array(tag, { maxLength: 12 }), (tags) => {
+      const read = (body: string) => readLsRefsTags(asciiSource(`${body}0000`), limits)
+      const atOnce = read(tags.join(''))
+      // A line without a line feed: they are read one by one.
+      const last = `${oid(9)} refs/tags/zzz`
+      const oneByOne = readLsRefsTags(asciiSource(`${tags.join('')}${pktLine(last)}0000`), {
+        ...limits,
+        maxTags: limits.maxTags + 1,
+      })
+      if (oneByOne.kind === 'pass') expect(atOnce).toEqual(oneByOne)
+      else expect(atOnce).toEqual({ kind: 'tags', lines: oneByOne.lines.filter((l) => l !== last) })
+    }),
+    runs()
+  )
+})
+
 test('any target names a plain path or nothing', () => {
   const piece = fc.constantFrom('/', '.', '..', '%2e', 'a', 'x.git', '?', '~', 'é', '\n', '\\')
   const target = fc.oneof(
