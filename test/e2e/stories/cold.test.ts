@@ -2,15 +2,14 @@
  * A repository that the cache has never seen: upstream makes one pack, which the client gets as it
  * comes; the second client hits; a whole clone becomes the mirror without another transfer.
  */
-import { readFileSync } from 'node:fs'
-import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { type CellRun, runCell, through } from '../support/cell.ts'
 import type { Operation } from '../support/operations.ts'
-import { chosen, makeRepository, onUpstream } from '../support/repositories.ts'
+import { chosen, copyOf, makeRepository, onUpstream } from '../support/repositories.ts'
 import {
   client,
   dataOf,
+  linesOf,
   logs,
   must,
   packsMade,
@@ -100,17 +99,9 @@ const ROWS: Cold[] = [
   },
 ]
 
-/** A copy of one of the fixtures that no cache has seen. */
-async function copyOf(fixture: string): Promise<string> {
-  const name = `${uniqueId('cold').toLowerCase()}.git`
-  await must(stack().upstream, `cp -a /w/repos/${fixture}.git /w/repos/${name}`)
-  return name
-}
-
 /** All that upstream has sent to a test, bodies alone. */
 function bytesSent(id: string): number {
-  const log = readFileSync(path.join(stack().dir, 'log/upstream.log'), 'utf8')
-  const rows = log.split('\n').filter((line) => line.startsWith(`${id}\t`))
+  const rows = linesOf('upstream.log').filter((line) => line.startsWith(`${id}\t`))
   return rows.reduce((sum, line) => sum + Number(line.split('\t')[4]), 0)
 }
 
@@ -137,7 +128,9 @@ describe.each(chosen())('nginx of %s', (suite) => {
     expect(results(suite, second.id).join(), logs()).toMatch(row.second)
     // The seed's fetch carries this client's headers too: it brought no pack.
     expect(packsMade(first.id)).toBe(1)
-    expect(packsMade(second.id)).toBe(HIT === row.second ? 0 : packsMade(second.id))
+    if (/(hit|join)$/.test(results(suite, second.id).join())) {
+      expect(packsMade(second.id)).toBe(0)
+    }
   })
 
   test('after a clone, another request is generated here', async () => {
@@ -179,8 +172,7 @@ describe.each(chosen())('nginx of %s', (suite) => {
       const ran = await run(suite, through(suite), checkout(revision), repository)
       expect(ran.code, ran.out).toBe(0)
       expect(results(suite, ran.id)).toEqual(['miss'])
-      const packs = revision === 'side-3' ? 0 : 1
-      expect(packsMade(ran.id)).toBeGreaterThanOrEqual(packs)
+      if (revision !== 'side-3') expect(packsMade(ran.id)).toBeGreaterThanOrEqual(1)
       const made = untilMirrored(dataOf(suite), `/pub/${repository}`).then(() => true)
       if (revision === 'side-1') {
         const soon = new Promise((resolve) => setTimeout(() => resolve(false), 2000))
@@ -209,9 +201,8 @@ describe.each(chosen())('nginx of %s', (suite) => {
   })
 
   test('a tag that moves while upstream makes the pack: the answer is not shared', async () => {
-    const repository = await copyOf('main')
+    const repository = await copyOf('main', 'touch slow-pack')
     // The tag state is asked before the pack, which takes its time; this tag comes in between.
-    await must(stack().upstream, `touch /w/repos/${repository}/slow-pack`)
     const cloning = run(suite, through(suite), ROWS[4] as Cold, repository)
     await new Promise((resolve) => setTimeout(resolve, 1500))
     await onUpstream(repository, 'git tag -a -m late late main; rm slow-pack')

@@ -1,17 +1,15 @@
 /** A hundred clients in the same second: one pack, made upstream or here, and each gets the whole of it. */
-import { readFileSync } from 'node:fs'
-import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { through } from '../support/cell.ts'
-import { chosen, warmUp } from '../support/repositories.ts'
+import { chosen, copyOf, warmUp } from '../support/repositories.ts'
 import {
   client,
   dataOf,
+  linesOf,
   logs,
   must,
   packsMade,
   results,
-  stack,
   uniqueId,
   untilMirrored,
 } from '../support/servers.ts'
@@ -23,13 +21,6 @@ interface Herd {
   how: Record<string, number>
   packs: number
   id: string
-}
-
-async function copyOf(fixture: string, extra = ':'): Promise<string> {
-  const name = `${uniqueId('herd').toLowerCase()}.git`
-  const copy = `cp -a /w/repos/${fixture}.git /w/repos/${name} && cd /w/repos/${name} && ${extra}`
-  await must(stack().upstream, `${copy}; chown -R www-data /w/repos/${name}`)
-  return name
 }
 
 /** So many clones at once; `options` may use $i. */
@@ -134,10 +125,9 @@ describe.each(chosen())('nginx of %s', (suite) => {
     const repository = await copyOf('main', 'echo 503 > on-done')
     const all = await herd(suite, `${through(suite)}/${repository}`, 20, '--no-tags')
     expect(all.states.map((state) => state.split(' ').slice(0, 2).join())).toEqual(['20,128'])
-    const log = readFileSync(path.join(stack().dir, 'log/upstream.log'), 'utf8')
-    const refused = log
-      .split('\n')
-      .filter((line) => line.startsWith(all.id) && /\t503\t/.test(line))
+    const refused = linesOf('upstream.log').filter(
+      (line) => line.startsWith(all.id) && /\t503\t/.test(line)
+    )
     expect(refused.length).toBeGreaterThanOrEqual(2)
     // Who comes after the answer asks anew; all of these came at once.
     expect(refused.length).toBeLessThanOrEqual(6)

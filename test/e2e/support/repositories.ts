@@ -55,6 +55,14 @@ export async function makeRepository(prefix: string, script: string, name = ''):
   return repository
 }
 
+/** A copy of a fixture that no cache has seen, after a script inside it. */
+export async function copyOf(fixture: string, script = ':'): Promise<string> {
+  const name = `${uniqueId('copy')}.git`
+  await must(stack().upstream, `cp -a /w/repos/${fixture}.git /w/repos/${name}`)
+  await onUpstream(name, script)
+  return name
+}
+
 export async function recreate(repository: string, script: string): Promise<void> {
   await must(stack().upstream, `rm -rf /w/repos/${repository}`)
   await onUpstream(repository, CREATE + script)

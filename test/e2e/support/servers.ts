@@ -3,6 +3,7 @@ import { globSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { inject } from 'vitest'
 import { docker } from './docker.ts'
+import { untilLogged } from './logged.ts'
 import type { StackInfo, Suite } from './stack.ts'
 
 export const stack = (): StackInfo => inject('stack')
@@ -64,11 +65,16 @@ export interface Row {
   protocol: string
 }
 
-function rows(file: string, test: (row: Row) => boolean): Row[] {
-  const text = readFileSync(path.join(stack().dir, 'log', file), 'utf8')
-  return text
+/** The lines of a server's access log, the last answers' among them. */
+export function linesOf(file: string): string[] {
+  untilLogged()
+  return readFileSync(path.join(stack().dir, 'log', file), 'utf8')
     .split('\n')
     .filter(Boolean)
+}
+
+function rows(file: string, test: (row: Row) => boolean): Row[] {
+  return linesOf(file)
     .map((line) => {
       const [id = '', method = '', uri = '', status = '', result = '', bytes = '', protocol = ''] =
         line.split('\t')
@@ -105,8 +111,7 @@ export function results(suite: Suite, id: string, file?: string): string[] {
 
 /** How many packs upstream itself made for a test. */
 export function packsMade(id: string): number {
-  const lines = readFileSync(path.join(stack().dir, 'log/packs.log'), 'utf8').split('\n')
-  return lines.filter((line) => line === id).length
+  return linesOf('packs.log').filter((line) => line === id).length
 }
 
 /** Waits until the sidecar whose data is there (on this machine) has a mirror of the repository. */
