@@ -149,6 +149,11 @@ export function openMirrors(
   /** `seed`: a repository under tmp/ to begin with. */
   async function make(entry: Entry, source: FetchSource, seed: string | null) {
     const tmp = seed ?? temporaryName(dirs, 'mirror')
+    // Who asks for it may have begun before the last making ended.
+    if (await exists(entry.dir)) {
+      await rm(tmp, { recursive: true, force: true })
+      return 'ok'
+    }
     await mkdir(path.dirname(entry.dir), { recursive: true })
     if (seed === null && !(await initMirror(entry.name, tmp))) {
       return 'failed'
