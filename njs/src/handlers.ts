@@ -22,13 +22,14 @@ import { writeCanonicalRequest } from './git/canonical.ts'
 import { isGzip, parseBody, type RequestHead, refuseHead } from './git/classify.ts'
 import type { FetchRequest } from './git/fetch-request.ts'
 import { announcedSize, isGzipped } from './git/gzip.ts'
+import { keyOf } from './git/key.ts'
 import type { PktSource } from './git/pkt-line.ts'
 import type { Reason } from './git/reasons.ts'
 import { parseRepositoryPath, stripPrefix } from './git/repository-path.ts'
 import type { NginxRequest, SubrequestOptions } from './ngx.ts'
 import { crashesInSubrequests } from './njs-version.ts'
 import { readAddresses, readSettings, type Settings } from './settings.ts'
-import { isStored, keyOf, sha256, type Yes } from './stored.ts'
+import { isStored, sha256 } from './stored.ts'
 import { clientLocation, refsOf, upstreamTarget } from './target.ts'
 
 /** Bodies up to this size, inflated, are read here; larger ones would stop the worker too long. */
@@ -66,8 +67,8 @@ function redirect(r: NginxRequest, act: Act): void {
     return
   }
   // A filter in the location of hits would do this too, in a JavaScript context of its own.
-  if (act.location === 'hit' && r.variables['gitcache_header'] === 'on') {
-    r.headersOut['X-Git-Cache'] = act.result
+  if (act.location === 'hit') {
+    resultHeader(r)
   }
   r.internalRedirect(internal(r, act.location))
 }
@@ -77,7 +78,7 @@ function refuseClient(r: NginxRequest, refusal: Refusal): void {
   if (refusal.retryAfter !== '') {
     r.headersOut['Retry-After'] = refusal.retryAfter
   }
-  r.headersOut['X-Git-Cache'] = r.variables['gitcache_result'] || ''
+  resultHeader(r)
   r.headersOut['Content-Type'] = 'text/plain'
   // Without a text njs 0.7.9 would go to the error_page, which passes.
   r.return(refusal.status, 'upstream refused the same request just now\n')
@@ -194,14 +195,17 @@ async function answer(
   if (verdict.kind === 'pass') {
     return passed(verdict.reason)
   }
-  const key = keyOf(settings.upstream, path, verdict)
+  const key = keyOf(sha256, verdict.request, verdict.tags, settings.upstream, path)
   if (isStored(settings.packs, key)) {
     return hit(settings.packs, key)
   }
   const state = await prepare(r, settings, path, key, verdict)
   if (state.state !== 'pass' && Date.now() - asked > MAX_YES_AGE) {
     const again = await authorizeInTime(r, settings, request)
-    if (again.kind === 'pass' || keyOf(settings.upstream, path, again) !== key) {
+    if (
+      again.kind === 'pass' ||
+      keyOf(sha256, again.request, again.tags, settings.upstream, path) !== key
+    ) {
       return passed('stale')
     }
   }
@@ -261,7 +265,7 @@ function isOver(r: NginxRequest, size: string): boolean {
 function giveUp(r: NginxRequest): void {
   const type = r.variables['gitcache_probe_type'] || ''
   const status = type === '' || isGitType(type) ? 504 : 200
-  r.headersOut['X-Git-Cache'] = 'pass; reason=no-answer'
+  resultHeader(r)
   r.headersOut['Content-Type'] = status === 200 ? type : 'text/plain'
   r.return(status, status === 200 ? r.variables['gitcache_probe_text'] || '' : 'no end of answer\n')
   setTimeout(cut, WATCH_PERIOD)
@@ -308,7 +312,7 @@ async function prepare(
   settings: Settings,
   path: string,
   key: string,
-  yes: Yes
+  yes: Extract<Verdict, { kind: 'yes' }>
 ): Promise<SidecarState> {
   const order = {
     secret: settings.secret,

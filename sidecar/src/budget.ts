@@ -7,7 +7,7 @@
 import { readdir, rm, stat, statfs } from 'node:fs/promises'
 import path from 'node:path'
 import type { Logger } from 'pino'
-import type { Mirrors } from './mirrors.ts'
+import type { MirrorSize, Mirrors } from './mirrors.ts'
 import { type Layout, sizeOf } from './store.ts'
 
 /** Of the file system, where no size is given; and what stays free of it in any case. */
@@ -42,6 +42,8 @@ export interface BudgetParts {
 
 export function openBudget({ dirs, mirrors, log, limit }: BudgetParts): Budget {
   const packs = new Map<string, Stored>()
+  /** As they were at the last look: to walk through all of them for each answer would cost too much. */
+  let measured = { mirrors: [] as MirrorSize[], tmp: 0 }
   let running: Promise<void> | null = null
 
   const file = (key: string) => path.join(dirs.packs, key.slice(0, 2), key)
@@ -55,13 +57,17 @@ export function openBudget({ dirs, mirrors, log, limit }: BudgetParts): Budget {
     }
   }
 
+  async function measure(): Promise<void> {
+    measured = { mirrors: await mirrors.sizes(), tmp: await sizeOf(dirs.tmp) }
+  }
+
   /** Bytes that are too many. */
   async function excess(): Promise<number> {
     const { bsize, blocks, bavail } = await statfs(dirs.packs)
     const allowed = limit ?? bsize * blocks * SHARE
     const kept = [...packs.values()].reduce((sum, pack) => sum + pack.bytes, 0)
-    const sizes = (await mirrors.sizes()).reduce((sum, mirror) => sum + mirror.bytes, 0)
-    const over = kept + sizes + (await sizeOf(dirs.tmp)) - allowed
+    const sizes = measured.mirrors.reduce((sum, mirror) => sum + mirror.bytes, 0)
+    const over = kept + sizes + measured.tmp - allowed
     return Math.max(over, bsize * blocks * FLOOR - bsize * bavail)
   }
 
@@ -80,9 +86,9 @@ export function openBudget({ dirs, mirrors, log, limit }: BudgetParts): Budget {
       ...byUse
         .filter(([, { again }]) => again)
         .map(([key, pack]) => ({ used: pack.used, drop: () => drop(key, pack) })),
-      ...(await mirrors.sizes()).map((mirror) => ({
+      ...measured.mirrors.map((mirror) => ({
         used: mirror.used,
-        drop: async () => ((await mirrors.remove(mirror.dir)) ? mirror.bytes : 0),
+        drop: () => dropMirror(mirror),
       })),
     ]
     for (const one of rest.sort((a, b) => a.used - b.used)) {
@@ -98,8 +104,17 @@ export function openBudget({ dirs, mirrors, log, limit }: BudgetParts): Budget {
     return pack.bytes
   }
 
-  function enforce(): Promise<void> {
-    running ??= trim()
+  async function dropMirror(mirror: MirrorSize): Promise<number> {
+    if (!(await mirrors.remove(mirror.dir))) {
+      return 0
+    }
+    measured.mirrors = measured.mirrors.filter((one) => one !== mirror)
+    return mirror.bytes
+  }
+
+  /** One at a time; who comes meanwhile waits for that one. */
+  function once(work: () => Promise<void>): Promise<void> {
+    running ??= work()
       .catch((error: unknown) => log.error({ code: 'GITCACHE_EVICT', error: String(error) }))
       .finally(() => {
         running = null
@@ -107,20 +122,23 @@ export function openBudget({ dirs, mirrors, log, limit }: BudgetParts): Budget {
     return running
   }
 
-  const ready = scan().catch(() => {})
-  const timer = setInterval(() => ready.then(enforce), PERIOD)
+  const ready = scan()
+    .then(measure)
+    .catch(() => {})
+  const enforce = () => ready.then(() => once(() => measure().then(trim)))
+  const timer = setInterval(enforce, PERIOD)
   timer.unref()
 
   return {
     stored: (key, bytes) => {
       packs.set(key, { bytes, used: Date.now(), again: false })
-      ready.then(enforce)
+      ready.then(() => once(trim))
     },
     used: (key) => {
       const pack = packs.get(key)
       if (pack !== undefined) Object.assign(pack, { used: Date.now(), again: true })
     },
-    enforce: () => ready.then(enforce),
+    enforce,
     stop: () => clearInterval(timer),
   }
 }

@@ -8,12 +8,13 @@ import { authorize } from '../../njs/src/git/authorize.ts'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { isGzip, parseBody } from '../../njs/src/git/classify.ts'
 import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
+import { keyOf } from '../../njs/src/git/key.ts'
 import { asciiSource } from '../../njs/src/git/pkt-line.ts'
 import type { Answers } from './answers.ts'
 import type { Config } from './config.ts'
 import { Pass, type State, type TicketOrder } from './protocol.ts'
 import { askUpstream } from './upstream-http.ts'
-import { findUpstream, keyOf } from './work.ts'
+import { findUpstream, sha256 } from './work.ts'
 
 const inflate = promisify(gunzip)
 /** git sends at most a have or want of 50 bytes a line. */
@@ -67,7 +68,7 @@ export function openLargeRequests(config: Config, answers: Answers): LargeReques
     if (verdict.kind === 'pass') {
       throw new Pass(verdict.reason)
     }
-    const key = keyOf(verdict.request, verdict.tags, order.upstream, order.path)
+    const key = keyOf(sha256, verdict.request, verdict.tags, order.upstream, order.path)
     const { family } = verdict.request
     const canonical = writeCanonicalRequest(verdict.request)
     return answers.prepare(

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import { parseBody } from '../../njs/src/git/classify.ts'
 import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
-import { keyText } from '../../njs/src/git/key.ts'
+import { keyOf } from '../../njs/src/git/key.ts'
 import { asciiSource } from '../../njs/src/git/pkt-line.ts'
 import { repositoryId } from '../../njs/src/git/repository-path.ts'
 import type { Config, Upstream } from './config.ts'
@@ -34,17 +34,7 @@ export function findUpstream(config: Config, name: string): Upstream {
   return upstream
 }
 
-export function keyOf(
-  request: FetchRequest,
-  tags: string[] | null,
-  upstream: string,
-  path: string
-): string {
-  const tagState = tags === null ? '' : sha256(tags.join('\n'))
-  return sha256(keyText(request, { upstream, repository: repositoryId(path), tagState }))
-}
-
-function sha256(text: string): string {
+export function sha256(text: string): string {
   return createHash('sha256').update(text).digest('hex')
 }
 
@@ -57,7 +47,7 @@ export function readOrder(config: Config, order: PrepareOrder, headers: Incoming
     throw new Pass(parsed.reason)
   }
   const request = parsed.request
-  if (keyOf(request, order.tags, upstream.name, order.path) !== order.key) {
+  if (keyOf(sha256, request, order.tags, upstream.name, order.path) !== order.key) {
     throw new Pass('error', 'the key is not that of the request')
   }
   return {

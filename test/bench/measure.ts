@@ -17,7 +17,7 @@ export interface Row {
   met: boolean
 }
 
-/** \`goal\`: `<= 1.1`, `>= 0.9` or `= 1`, of the ratio. */
+/** `goal`: `<= 1.1`, `>= 0.9` or `= 1`, of the ratio. */
 export function row(figures: Omit<Row, 'met'>): Row {
   const [sign = '', value = ''] = figures.goal.split(' ')
   const goal = Number(value)

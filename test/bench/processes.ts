@@ -100,7 +100,19 @@ ScriptAlias / /usr/lib/git-core/git-http-backend/
 `
 }
 
-/** \`forge\` is the upstream behind the proxy, or one that says yes to each probe at once. */
+/** What both nginx have in common, up to the inside of http. */
+function nginxHead(dir: string, name: string): string {
+  return `user www-data;
+worker_processes 1;
+pid ${dir}/${name}.pid;
+error_log ${dir}/${name}-error.log warn;
+events { worker_connections 4096; }
+http {
+  access_log off;
+  keepalive_requests 1000000000;`
+}
+
+/** `forge` is the upstream behind the proxy, or one that says yes to each probe at once. */
 function nginxConf(dir: string): string {
   const server = (name: string, listen: number, forge: string) => `
   server {
@@ -115,14 +127,7 @@ function nginxConf(dir: string): string {
     location = /ask { internal; proxy_pass http://fake/x/git-upload-pack; proxy_set_header Connection ""; proxy_pass_request_body off; proxy_set_header Content-Length ""; }
   }`
   return `load_module /usr/lib/nginx/modules/ngx_http_js_module.so;
-user www-data;
-worker_processes 1;
-pid ${dir}/nginx.pid;
-error_log ${dir}/nginx-error.log warn;
-events { worker_connections 4096; }
-http {
-  access_log off;
-  keepalive_requests 1000000000;
+${nginxHead(dir, 'nginx')}
   include gitcache/gitcache-http.conf;
   map "" $gitcache_packs { default ${dir}/data/packs; }
   upstream forge { server 127.0.0.1:${PORT.proxy}; keepalive 64; }
@@ -135,14 +140,7 @@ ${server('fake', PORT.instant, 'fake')}
 
 /** An upstream whose probe costs nothing: what is left is our own cost. */
 function fakeConf(dir: string): string {
-  return `user www-data;
-worker_processes 1;
-pid ${dir}/fake.pid;
-error_log ${dir}/fake-error.log warn;
-events { worker_connections 4096; }
-http {
-  access_log off;
-  keepalive_requests 1000000000;
+  return `${nginxHead(dir, 'fake')}
   server {
     listen 127.0.0.1:${PORT.fake};
     location / { default_type application/x-git-upload-pack-result; return 200 "0014acknowledgments\\n0008NAK\\n0000"; }

@@ -201,7 +201,7 @@ const clone = (url: string, into: string, ...options: string[]): [string, string
   ['clone', '-q', '--bare', ...options, url, into],
 ]
 
-/** Median wall of the same clone straight and through us; \`before\` each of ours. */
+/** Median wall of the same clone straight and through us; `before` each of ours. */
 export async function walls(
   bench: Bench,
   name: string,
@@ -373,7 +373,7 @@ async function newCommit(bench: Bench): Promise<Row[]> {
   return rows
 }
 
-/** A clone of main as it was, which then fetches; \`local\` commits of its own make it negotiate. */
+/** A clone of main as it was, which then fetches; `local` commits of its own make it negotiate. */
 async function incremental(bench: Bench, url: string, old: string, local: number): Promise<number> {
   const into = path.join(bench.dir, 'incremental')
   rmSync(into, { recursive: true, force: true })

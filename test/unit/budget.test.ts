@@ -13,7 +13,7 @@ afterAll(work.remove)
 
 let serial = 0
 
-/** A data directory with mirrors of these sizes; \`busy\` ones refuse to be removed. */
+/** A data directory with mirrors of these sizes; `busy` ones refuse to be removed. */
 async function setUp(limit: number, mirrors: (MirrorSize & { busy?: boolean })[] = []) {
   serial += 1
   const dirs = await prepareLayout(path.join(work.dir, `data-${serial}`))

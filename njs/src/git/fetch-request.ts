@@ -126,30 +126,33 @@ function oidLength(format: ObjectFormat): number {
   return format === 'sha1' ? 40 : 64
 }
 
+/** Bytes of each packet that `takeWants` takes: 0x32. */
+export const WANT_SIZE = 50
+
 /**
  * Takes a run of `0032want <oid>` packets, as fetches of many refs have: one native split instead of
- * thousands of steps. Returns where the run ends; what is not exactly so is left to the caller.
+ * thousands of steps. Returns how many it took; what is not exactly so is left to the caller.
  * After the first want alone: a request that makes each run short would be split again and again.
  */
 export function takeWants(request: FetchRequest, source: PktSource, pos: number): number {
   const head = '0032want '
   if (request.wants.length !== 1 || request.format !== 'sha1') {
-    return pos
+    return 0
   }
   if (source.text(pos, pos + head.length) !== head) {
-    return pos
+    return 0
   }
   const pieces = source.text(pos, source.length).split(head)
-  let end = pos
+  let taken = 0
   for (let i = 1; i < pieces.length; i++) {
     const piece = pieces[i] as string
     if (piece.length !== 41 || piece.charCodeAt(40) !== 10) {
       break
     }
     request.wants.push(piece.substring(0, 40))
-    end += 50
+    taken++
   }
-  return end
+  return taken
 }
 
 /** The end of parsing. A regular expression an oid would stop a worker of nginx for too long. */

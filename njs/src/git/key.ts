@@ -4,6 +4,7 @@
  */
 import { needs, oidLines, options, sortedUnique } from './canonical.ts'
 import type { FetchRequest } from './fetch-request.ts'
+import { repositoryId } from './repository-path.ts'
 
 export const KEY_VERSION = 'nginx-git-cache 1'
 
@@ -33,4 +34,16 @@ export function keyText(request: FetchRequest, scope: KeyScope): string {
 
 function noFrame(): string {
   return ''
+}
+
+/** The key of an answer. `sha256` gives lower-case hexadecimal: no runtime is named here. */
+export function keyOf(
+  sha256: (text: string) => string,
+  request: FetchRequest,
+  tags: string[] | null,
+  upstream: string,
+  path: string
+): string {
+  const tagState = tags === null ? '' : sha256(tags.join('\n'))
+  return sha256(keyText(request, { upstream, repository: repositoryId(path), tagState }))
 }

@@ -1,6 +1,14 @@
 /** Reads an upload request of protocol v0 or v1. Source: gitprotocol-pack(5), gitprotocol-capabilities(5). */
 import type { FetchRequest, Parsed } from './fetch-request.ts'
-import { emptyRequest, finishRequest, own, pass, takeLine, takeWants } from './fetch-request.ts'
+import {
+  emptyRequest,
+  finishRequest,
+  own,
+  pass,
+  takeLine,
+  takeWants,
+  WANT_SIZE,
+} from './fetch-request.ts'
 import { chomp, FLUSH, type PktSource, readPkt } from './pkt-line.ts'
 import { takeObjectFormat } from './protocol-v2.ts'
 import type { Reason } from './reasons.ts'
@@ -51,9 +59,9 @@ export function parseUploadRequest(body: PktSource, maxLines: number): Parsed {
     if (reason !== null) {
       return pass(reason)
     }
-    const begun = pos
-    pos = state.flushed ? pos : takeWants(request, body, pos)
-    lines += (pos - begun) / 50
+    const run = state.flushed ? 0 : takeWants(request, body, pos)
+    lines += run
+    pos += run * WANT_SIZE
     if (request.done) {
       return pos === body.length ? finish(request, state) : pass('body')
     }
