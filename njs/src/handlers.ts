@@ -316,6 +316,7 @@ async function prepare(
 ): Promise<SidecarState> {
   const order = {
     secret: settings.secret,
+    id: r.variables['request_id'],
     upstream: settings.upstream,
     path,
     key,
@@ -329,7 +330,12 @@ async function prepare(
 
 /** A body too large for this engine: the sidecar reads it and asks upstream itself. */
 async function readBySidecar(r: NginxRequest, settings: Settings, path: string): Promise<Act> {
-  const order = { secret: settings.secret, upstream: settings.upstream, path }
+  const order = {
+    secret: settings.secret,
+    id: r.variables['request_id'],
+    upstream: settings.upstream,
+    path,
+  }
   const ticket = await sidecar(r, 'ticket', JSON.stringify(order))
   if (ticket.state !== 'ticket' || !isJob(ticket.job)) {
     return follow(settings.packs, ticket)

@@ -1,28 +1,35 @@
 /** For people: /metrics, /healthz and /readyz on a listener of their own, and nginx's reports by UDP. */
 import { createSocket } from 'node:dgram'
 import { access, constants } from 'node:fs/promises'
-import { createServer, type Server } from 'node:http'
+import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { Budget } from './budget.ts'
 import { type Config, splitAddress } from './config.ts'
 import { UserError } from './errors.ts'
-import { createMetrics, type Metrics } from './metrics.ts'
-import type { Layout } from './store.ts'
+import { gitVersion } from './git.ts'
+import type { Layout } from './layout.ts'
+import type { Metrics } from './metrics.ts'
 
 export interface Admin {
+  /** Not ready from now on: what balances load sends nothing more. */
+  drain(): void
   close(): Promise<void>
 }
 
 export async function startAdmin(
   config: Config,
   dirs: Layout,
-  git: string,
+  metrics: Metrics,
   budget: Budget
 ): Promise<Admin> {
-  const metrics = createMetrics({ git })
-  const server = config.admin === undefined ? null : await startHttp(config.admin, dirs, metrics)
+  const state = { draining: false }
+  const server =
+    config.admin === undefined ? null : await startHttp(config.admin, dirs, metrics, state)
   const reports =
     config.reports === undefined ? null : await startReports(config.reports, metrics, budget)
   return {
+    drain: () => {
+      state.draining = true
+    },
     close: async () => {
       server?.closeAllConnections()
       server?.close()
@@ -31,15 +38,26 @@ export async function startAdmin(
   }
 }
 
-async function startHttp(address: string, dirs: Layout, metrics: Metrics): Promise<Server> {
+async function startHttp(
+  address: string,
+  dirs: Layout,
+  metrics: Metrics,
+  state: { draining: boolean }
+): Promise<Server> {
   const server = createServer(async (request, response) => {
     if (request.url === '/metrics') {
       response.setHeader('content-type', metrics.registry.contentType)
       response.end(await metrics.registry.metrics())
-    } else if (request.url === '/healthz' || request.url === '/readyz') {
-      const writable = request.url === '/healthz' || (await isWritable(dirs.packs))
-      response.writeHead(writable ? 200 : 503, { 'content-type': 'application/json' })
-      response.end(JSON.stringify({ ready: writable, checks: { writable } }))
+    } else if (request.url === '/healthz') {
+      say(response, 200, { alive: true })
+    } else if (request.url === '/readyz') {
+      const checks = {
+        writable: await isWritable(dirs.packs),
+        git: (await gitVersion()) !== null,
+        draining: state.draining,
+      }
+      const ready = checks.writable && checks.git && !checks.draining
+      say(response, ready ? 200 : 503, { ready, checks })
     } else {
       response.writeHead(404).end()
     }
@@ -52,6 +70,11 @@ async function startHttp(address: string, dirs: Layout, metrics: Metrics): Promi
   return server
 }
 
+function say(response: ServerResponse, status: number, body: object): void {
+  response.writeHead(status, { 'content-type': 'application/json' })
+  response.end(`${JSON.stringify(body)}\n`)
+}
+
 function isWritable(dir: string): Promise<boolean> {
   return access(dir, constants.W_OK).then(
     () => true,
@@ -59,16 +82,16 @@ function isWritable(dir: string): Promise<boolean> {
   )
 }
 
-/** A line of the log format gitcache_report: `<result>\t<bytes>\t<file>`, behind a syslog header (RFC 3164). */
-const REPORT = /gitcache: ([a-z0-9=; -]+)\t(\d+)(?:\t\S*?([0-9a-f]{64})?)?$/
+/** A line of the log format gitcache_report, behind a syslog header (RFC 3164). */
+const REPORT = /gitcache: ([a-z0-9=; -]+)\t(\d+)\t([\d.]+)\t\S*?([0-9a-f]{64})?$/
 
 async function startReports(address: string, metrics: Metrics, budget: Budget) {
   const socket = createSocket('udp4')
   socket.on('message', (message) => {
     const match = REPORT.exec(message.toString('latin1').trimEnd())
     if (match === null) return
-    metrics.report(match[1] ?? '', Number(match[2]))
-    if (match[3] !== undefined) budget.used(match[3])
+    metrics.report(match[1] ?? '', Number(match[2]), Number(match[3]))
+    if (match[4] !== undefined) budget.used(match[4])
   })
   const [host, port] = splitAddress(address)
   await new Promise<void>((resolve, reject) => {

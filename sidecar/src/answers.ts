@@ -8,13 +8,16 @@ import type { LimitFunction } from 'p-limit'
 import type { Logger } from 'pino'
 import { answerFromUpstream, isWhole } from './cold.ts'
 import type { Config } from './config.ts'
+import type { Faults } from './faults.ts'
 import type { GitLimit } from './git-limit.ts'
 import type { Job } from './job.ts'
 import type { Commit, Jobs } from './jobs.ts'
+import type { Layout } from './layout.ts'
+import type { Metrics } from './metrics.ts'
 import type { Mirrors } from './mirrors.ts'
 import { Pass, type PrepareOrder, type State } from './protocol.ts'
 import { withResolvers } from './resolvers.ts'
-import type { Layout, Store } from './store.ts'
+import type { Store } from './store.ts'
 import { answerFromMirror } from './warm.ts'
 import { readOrder, type Work } from './work.ts'
 
@@ -32,6 +35,8 @@ export interface Parts {
   /** Of what nobody waits for. */
   idle: LimitFunction
   log: Logger
+  faults: Faults
+  metrics: Metrics
 }
 
 interface Making {
@@ -51,7 +56,7 @@ const PATIENCE = 1000
 const LEADERS_OWN = new Set(['refused', 'fetch-failed', 'not-in-mirror'])
 
 export function openAnswers(parts: Parts): Answers {
-  const { config, store, mirrors } = parts
+  const { config, store, jobs, mirrors, metrics } = parts
   const making = new Map<string, Making>()
 
   async function prepare(order: PrepareOrder, headers: IncomingHttpHeaders): Promise<State> {
@@ -77,10 +82,18 @@ export function openAnswers(parts: Parts): Answers {
   }
 
   async function follow(led: Making, job: Job, work: Work): Promise<State> {
+    metrics.followed()
     await Promise.race([led.ended, sleep(PATIENCE, undefined, { ref: false })])
     return (await store.has(work.key))
       ? { state: 'ready', key: work.key }
       : stream(job, work, 'join')
+  }
+
+  function stream(job: Job, work: Work, result: 'miss' | 'join'): State {
+    if (!job.isReadable) {
+      throw new Pass('store', 'the disk did not take all of it')
+    }
+    return { state: 'stream', job: jobs.admit({ job, work, result }), result }
   }
 
   /** Makes the answer; its promises settle when it may be sent, the work goes on behind them. */
@@ -123,10 +136,6 @@ export function openAnswers(parts: Parts): Answers {
   }
 
   return { prepare }
-}
-
-function stream(job: Job, work: Work, result: 'miss' | 'join'): State {
-  return { state: 'stream', job: work.progress ? job.progressId : job.quietId, result }
 }
 
 function nextMayLead(error: unknown): null {

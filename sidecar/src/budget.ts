@@ -4,11 +4,14 @@
  * Most answers are never read twice, so those that were not go first, the oldest of them; then what
  * was not used for longest, answers and mirrors alike. After S3-FIFO (Yang et al., SOSP 2023).
  */
-import { readdir, rm, stat, statfs } from 'node:fs/promises'
+import { readdir, stat, statfs } from 'node:fs/promises'
 import path from 'node:path'
 import type { Logger } from 'pino'
+import type { Faults } from './faults.ts'
+import { type Layout, sizeOf } from './layout.ts'
+import type { Metrics } from './metrics.ts'
 import type { MirrorSize, Mirrors } from './mirrors.ts'
-import { type Layout, sizeOf } from './store.ts'
+import { readAnswerName, type Store } from './store.ts'
 
 /** Of the file system, where no size is given; and what stays free of it in any case. */
 const SHARE = 0.5
@@ -17,6 +20,8 @@ const PERIOD = 60_000
 
 interface Stored {
   bytes: number
+  /** Of its repository; empty where nothing says whose it is: purge could not find it, so it goes. */
+  tag: string
   /** Milliseconds since the epoch. */
   used: number
   again: boolean
@@ -24,37 +29,62 @@ interface Stored {
 
 export interface Budget {
   /** An answer was stored. */
-  stored(key: string, bytes: number): void
+  stored(key: string, bytes: number, tag: string): void
   /** An answer was served from its file. */
   used(key: string): void
   /** Removes what is too much; resolves when that is done. */
   enforce(): Promise<void>
+  /** Bytes as last measured. */
+  sizes(): { packs: number; mirrors: number; mirrorCount: number; limit: number }
   stop(): void
 }
 
 export interface BudgetParts {
   dirs: Layout
+  store: Store
   mirrors: Mirrors
   log: Logger
+  faults: Faults
+  metrics: Metrics
   /** Bytes; null: a share of the file system. */
   limit: number | null
+  /** When all answers are where they belong. */
+  ready: Promise<void>
 }
 
-export function openBudget({ dirs, mirrors, log, limit }: BudgetParts): Budget {
+export function openBudget(parts: BudgetParts): Budget {
+  const { dirs, store, mirrors, log, faults, metrics, limit } = parts
   const packs = new Map<string, Stored>()
   /** As they were at the last look: to walk through all of them for each answer would cost too much. */
   let measured = { mirrors: [] as MirrorSize[], tmp: 0 }
+  let allowed = limit ?? 0
+  const begun = Date.now()
   let running: Promise<void> | null = null
 
-  const file = (key: string) => path.join(dirs.packs, key.slice(0, 2), key)
-
   async function scan(): Promise<void> {
-    for (const entry of await readdir(dirs.packs, { recursive: true, withFileTypes: true })) {
-      const info = entry.isFile() ? await stat(file(entry.name)).catch(() => null) : null
-      if (info === null || packs.has(entry.name)) continue
-      // Its access time may stand still (noatime); when it was made is known in any case.
-      packs.set(entry.name, { bytes: info.size, used: info.mtimeMs, again: false })
+    for (const shard of await readdir(dirs.packs)) {
+      const names = (await readdir(path.join(dirs.packs, shard))).map(readAnswerName)
+      const tags = new Map(names.flatMap((name) => (name?.tag ? [[name.key, name.tag]] : [])))
+      const keys = names.flatMap((name) => (name?.tag === '' ? [name.key] : []))
+      await Promise.all(keys.map((key) => note(path.join(dirs.packs, shard, key), key, tags)))
+      const orphans = [...tags].filter(([key]) => !packs.has(key))
+      await Promise.all(orphans.map(([key, tag]) => removeOrphan(shard, key, tag)))
     }
+  }
+
+  /** Of an earlier life. One that is being stored has its tag first. */
+  async function removeOrphan(shard: string, key: string, tag: string): Promise<void> {
+    const info = await stat(path.join(dirs.packs, shard, `${key}.${tag}`)).catch(() => null)
+    if (info !== null && info.mtimeMs < begun) await store.remove(key, tag)
+  }
+
+  /** Its access time may stand still (noatime); when it was made is known in any case. */
+  async function note(file: string, key: string, tags: Map<string, string>): Promise<void> {
+    const info = await stat(file).catch(() => null)
+    const tag = tags.get(key) ?? ''
+    if (info === null || packs.has(key)) return
+    if (tag === '' && info.mtimeMs < begun) await store.remove(key, tag)
+    else packs.set(key, { bytes: info.size, used: info.mtimeMs, again: false, tag })
   }
 
   async function measure(): Promise<void> {
@@ -64,11 +94,19 @@ export function openBudget({ dirs, mirrors, log, limit }: BudgetParts): Budget {
   /** Bytes that are too many. */
   async function excess(): Promise<number> {
     const { bsize, blocks, bavail } = await statfs(dirs.packs)
-    const allowed = limit ?? bsize * blocks * SHARE
-    const kept = [...packs.values()].reduce((sum, pack) => sum + pack.bytes, 0)
-    const sizes = measured.mirrors.reduce((sum, mirror) => sum + mirror.bytes, 0)
-    const over = kept + sizes + measured.tmp - allowed
+    allowed = limit ?? bsize * blocks * SHARE
+    const { packs: kept, mirrors: mirrored } = sizes()
+    const over = kept + mirrored + measured.tmp - allowed
     return Math.max(over, bsize * blocks * FLOOR - bsize * bavail)
+  }
+
+  function sizes() {
+    return {
+      packs: [...packs.values()].reduce((sum, pack) => sum + pack.bytes, 0),
+      mirrors: measured.mirrors.reduce((sum, mirror) => sum + mirror.bytes, 0),
+      mirrorCount: measured.mirrors.length,
+      limit: allowed,
+    }
   }
 
   async function trim(): Promise<void> {
@@ -100,7 +138,8 @@ export function openBudget({ dirs, mirrors, log, limit }: BudgetParts): Budget {
 
   async function drop(key: string, pack: Stored): Promise<number> {
     packs.delete(key)
-    await rm(file(key), { force: true })
+    await store.remove(key, pack.tag)
+    metrics.evicted('answer')
     return pack.bytes
   }
 
@@ -108,6 +147,7 @@ export function openBudget({ dirs, mirrors, log, limit }: BudgetParts): Budget {
     if (!(await mirrors.remove(mirror.dir))) {
       return 0
     }
+    metrics.evicted('mirror')
     measured.mirrors = measured.mirrors.filter((one) => one !== mirror)
     return mirror.bytes
   }
@@ -115,23 +155,24 @@ export function openBudget({ dirs, mirrors, log, limit }: BudgetParts): Budget {
   /** One at a time; who comes meanwhile waits for that one. */
   function once(work: () => Promise<void>): Promise<void> {
     running ??= work()
-      .catch((error: unknown) => log.error({ code: 'GITCACHE_EVICT', error: String(error) }))
+      .catch((error: unknown) => faults('GITCACHE_EVICT', error))
       .finally(() => {
         running = null
       })
     return running
   }
 
-  const ready = scan()
+  const ready = parts.ready
+    .then(scan)
     .then(measure)
-    .catch(() => {})
+    .catch((error: unknown) => faults('GITCACHE_EVICT', error))
   const enforce = () => ready.then(() => once(() => measure().then(trim)))
   const timer = setInterval(enforce, PERIOD)
   timer.unref()
 
   return {
-    stored: (key, bytes) => {
-      packs.set(key, { bytes, used: Date.now(), again: false })
+    stored: (key, bytes, tag) => {
+      packs.set(key, { bytes, used: Date.now(), again: false, tag })
       ready.then(() => once(trim))
     },
     used: (key) => {
@@ -139,6 +180,7 @@ export function openBudget({ dirs, mirrors, log, limit }: BudgetParts): Budget {
       if (pack !== undefined) Object.assign(pack, { used: Date.now(), again: true })
     },
     enforce,
+    sizes,
     stop: () => clearInterval(timer),
   }
 }

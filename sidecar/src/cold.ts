@@ -12,10 +12,11 @@ import { type FetchRequest, isStorable } from '../../njs/src/git/fetch-request.t
 import type { Parts } from './answers.ts'
 import type { Job } from './job.ts'
 import type { Commit } from './jobs.ts'
+import { temporaryName } from './layout.ts'
 import { indexPack, initMirror, present } from './mirror.ts'
 import { packData } from './pack-data.ts'
 import { Overloaded, Pass } from './protocol.ts'
-import { type SpoolFile, temporaryName } from './store.ts'
+import type { SpoolFile } from './store.ts'
 import { askUpstream, fetchFromUpstream, type UpstreamAnswer } from './upstream-http.ts'
 import type { Work } from './work.ts'
 
@@ -35,21 +36,29 @@ export async function answerFromUpstream(
   work: Work,
   commit: Commit
 ): Promise<string | null> {
-  const { mirrors, store, jobs, log } = parts
+  const { mirrors, store, jobs, metrics, faults } = parts
+  const begun = Date.now()
   const answer = await askTwice(work)
-  const spool = await store.create()
+  const spool = await store.create(work.name.repository).catch((error: unknown) => {
+    answer.source.kill()
+    faults('GITCACHE_STORE', error)
+    throw new Pass('store', String(error))
+  })
   const job = jobs.open(work, spool, true)
   const shared = say(parts, job, work, commit)
   try {
     await job.record(answer.source)
-    log.info({ repo: work.name.repository, bytes: job.size, key: work.key }, 'from upstream')
-    const repository = await keep(parts, work, spool, await shared)
+    metrics.built('upstream', job.size, (Date.now() - begun) / 1000)
+    const repository = await keep(parts, work, spool, (await shared) && !job.lost)
     if (!isWhole(work.request)) mirrors.missed(work.name, work.source, work.key)
     return repository
   } catch (error) {
     await spool.drop()
-    throw error instanceof Pass ? error : new Pass('store', String(error))
+    if (error instanceof Pass) throw error
+    faults('GITCACHE_STORE', error)
+    throw new Pass('store', String(error))
   } finally {
+    if (job.lost) faults('GITCACHE_STORE', job.lost)
     jobs.close(job)
   }
 }
@@ -83,6 +92,7 @@ async function ask(work: Work): Promise<UpstreamAnswer | Overloaded> {
   const answer = await fetchFromUpstream(upstream, path, headers, {
     body,
     family: request.family,
+    stallAfter: work.source.stallAfter,
   }).catch(silence)
   if (answer instanceof Overloaded) {
     return answer

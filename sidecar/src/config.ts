@@ -59,6 +59,21 @@ export const OPTIONS = {
     default: '120',
   },
   'commit-after': { value: 'SECONDS', help: 'keep-alives go out from then on', default: '20' },
+  'stall-after': {
+    value: 'SECONDS',
+    help: 'upstream that says nothing for so long is given up on',
+    default: '120',
+  },
+  drain: {
+    value: 'SECONDS',
+    help: 'serve: how long answers that are on their way may take after SIGTERM',
+    default: '300',
+  },
+  'keep-mirrors': {
+    value: 'DAYS',
+    help: 'a mirror that nobody used for so long is removed',
+    default: '30',
+  },
   'max-body': { value: 'BYTES', help: 'largest inflated request', default: '10485760' },
   'nginx-conf': { value: 'FILE', help: 'check: your nginx.conf', default: '/etc/nginx/nginx.conf' },
   repository: { value: 'PATH', help: 'check: a repository that everyone may read' },
@@ -69,7 +84,11 @@ type Name = keyof typeof OPTIONS
 export type RawOptions = Partial<Record<Name, string[]>>
 
 /** Reads flags, then GITCACHE_* for what no flag gives. Throws UserError on an unknown option. */
-export function readOptions(argv: string[], env: NodeJS.ProcessEnv): RawOptions {
+export function readOptions(
+  argv: string[],
+  env: NodeJS.ProcessEnv,
+  allowPositionals = false
+): { raw: RawOptions; operands: string[] } {
   const options = Object.fromEntries(
     Object.entries(OPTIONS).map(([name, row]) => [
       name,
@@ -80,14 +99,14 @@ export function readOptions(argv: string[], env: NodeJS.ProcessEnv): RawOptions 
     ])
   )
   const raw: RawOptions = {}
-  const values = parseFlags(argv, options)
+  const { values, positionals } = parseFlags(argv, options, allowPositionals)
   for (const name of Object.keys(OPTIONS) as Name[]) {
     const flag = values[name] as (string | boolean)[] | undefined
     const twin = env[`GITCACHE_${name.toUpperCase().replaceAll('-', '_')}`]
     const value = flag?.map(String) ?? readTwin(OPTIONS[name], twin)
     if (value !== undefined) raw[name] = value
   }
-  return raw
+  return { raw, operands: positionals }
 }
 
 /** Only what may be given several times is split; a switch is on unless it says 0 or false. */
@@ -106,10 +125,11 @@ function masked(text: string): string {
 
 function parseFlags(
   argv: string[],
-  options: NonNullable<Parameters<typeof parseArgs>[0]>['options']
+  options: NonNullable<Parameters<typeof parseArgs>[0]>['options'],
+  allowPositionals: boolean
 ) {
   try {
-    return parseArgs({ args: argv, options: options ?? {}, strict: true }).values
+    return parseArgs({ args: argv, options: options ?? {}, strict: true, allowPositionals })
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error)
     const name = /'([^']*)'/.exec(text)?.[1] ?? ''
@@ -146,6 +166,9 @@ const schema = z.object({
   queueLength: count,
   maxWait: seconds,
   commitAfter: seconds,
+  stallAfter: seconds,
+  drain: z.coerce.number().nonnegative(),
+  keepMirrors: seconds,
   maxBody: count,
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent']),
 })
@@ -168,6 +191,9 @@ export function serveConfig(raw: RawOptions): Config {
     queueLength: one(raw, 'queue-length'),
     maxWait: one(raw, 'max-wait'),
     commitAfter: one(raw, 'commit-after'),
+    stallAfter: one(raw, 'stall-after'),
+    drain: one(raw, 'drain'),
+    keepMirrors: one(raw, 'keep-mirrors'),
     maxBody: one(raw, 'max-body'),
     logLevel: one(raw, 'log-level'),
   })

@@ -5,7 +5,11 @@
 import { Pass } from './protocol.ts'
 
 /** Rejects with Pass `busy` where the queue is full. `turn`: who shares a place in the round. */
-export type GitLimit = <T>(turn: string, work: () => Promise<T>) => Promise<T>
+export interface GitLimit {
+  <T>(turn: string, work: () => Promise<T>): Promise<T>
+  running(): number
+  waiting(): number
+}
 
 export function gitLimit(processes: number, queueLength: number): GitLimit {
   /** Insertion order is the round; who has been served goes to its end. */
@@ -40,7 +44,7 @@ export function gitLimit(processes: number, queueLength: number): GitLimit {
     })
   }
 
-  return async (turn, work) => {
+  async function limited<T>(turn: string, work: () => Promise<T>): Promise<T> {
     await admitted(turn)
     try {
       return await work()
@@ -49,4 +53,6 @@ export function gitLimit(processes: number, queueLength: number): GitLimit {
       startNext()
     }
   }
+
+  return Object.assign(limited, { running: () => running, waiting: () => waiting })
 }

@@ -11,6 +11,11 @@ export interface GitOptions {
   env?: Record<string, string>
   /** Upkeep: gives way to everything else on the machine. */
   idle?: boolean
+  /**
+   * Ended when it has said nothing, on either stream, for so many milliseconds. Not by its whole
+   * time: a first fetch may take an hour. Not by http.lowSpeedLimit: upstream may count for minutes.
+   */
+  stallAfter?: number
 }
 
 export interface GitResult {
@@ -121,6 +126,7 @@ export function spawnGit(args: string[], options: GitOptions = {}): GitProcess {
     detached: true,
   })
   track(child)
+  if (options.stallAfter !== undefined) endWhenSilent(child, options.stallAfter)
   const kill = () => child.pid !== undefined && killGroup(child.pid)
   // A child that exits early closes its end; its exit status says what there is to say.
   child.stdin.on('error', () => {})
@@ -147,6 +153,12 @@ function track(child: ChildProcess): void {
     running.delete(pid)
     if (file !== null) rmSync(file, { force: true })
   })
+}
+
+function endWhenSilent(child: ChildProcess, milliseconds: number): void {
+  const timer = setTimeout(() => child.pid !== undefined && killGroup(child.pid), milliseconds)
+  for (const stream of [child.stdout, child.stderr]) stream?.on('data', () => timer.refresh())
+  child.once('close', () => clearTimeout(timer))
 }
 
 function finished(child: ChildProcess): Promise<{ code: number; stderr: string }> {

@@ -3,16 +3,19 @@
  * who asked first: it goes on when he hangs up, and others read from byte 0 at their own pace.
  * What is said beside the answer (progress, signs of life) reaches who reads, and is not spooled.
  */
-import { randomBytes } from 'node:crypto'
 import { EventEmitter, once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { type Piece, splitAnswer } from '../../njs/src/git/answer.ts'
 import { Pass } from './protocol.ts'
 import type { SpoolFile } from './store.ts'
+import { Tail } from './tail.ts'
 
 const CHUNK = 64 * 1024
 /** Of progress, so much is kept for those who come later, and no more is given. Bytes. */
 const MAX_PROGRESS = 256 * 1024
+/** Of what a full disk did not take, so much waits in memory for its readers; and so long for the first. */
+const MAX_TAIL = 4 * 1024 * 1024
+const READER_PATIENCE = 10_000
 
 /** Where the bytes come from: git on a mirror, or upstream itself. */
 export interface AnswerSource {
@@ -28,9 +31,6 @@ interface Aside extends Piece {
 }
 
 export class Job {
-  /** What readers name: the one gives the answer alone, the other progress as well. */
-  readonly quietId = randomBytes(16).toString('hex')
-  readonly progressId = randomBytes(16).toString('hex')
   readonly #spool: SpoolFile
   readonly #splitter
   /** Upstream's own words: its errors are for whoever reads, a mirror's are not. */
@@ -40,8 +40,13 @@ export class Job {
   #progressBytes = 0
   #size = 0
   #state: 'running' | 'done' | 'failed' = 'running'
-  #readers = 0
+  #tail: Tail | null = null
+  /** Why the spool does not have all of it: the disk's error, or null. */
+  #lost: unknown = null
+  readonly #readers = new Set<{ sent: number }>()
   #retired = false
+  #source: AnswerSource | null = null
+  #aborted = false
 
   constructor(family: 0 | 2, spool: SpoolFile, relay: boolean) {
     this.#spool = spool
@@ -57,8 +62,26 @@ export class Job {
     return this.#size
   }
 
+  get lost(): unknown {
+    return this.#lost
+  }
+
+  /** Whether a reader that begins now gets every byte. */
+  get isReadable(): boolean {
+    return this.#tail === null || this.#tail.isWhole
+  }
+
+  /** Ends it in the middle, for everyone. */
+  abort(): void {
+    this.#source?.kill()
+    if (this.#state === 'running') this.#end('failed')
+    this.#aborted = true
+    this.#events.emit('change')
+  }
+
   /** Spools what the source says until it ends. Throws Pass unless the answer is complete. */
   async record(source: AnswerSource): Promise<void> {
+    this.#source = source
     try {
       await this.#copy(source.stdout)
       const { code, stderr } = await source.done
@@ -72,6 +95,7 @@ export class Job {
       if (this.#state === 'running') this.#end('failed')
       throw error
     }
+    if (this.#aborted) throw new Pass('generate', 'aborted')
   }
 
   async #copy(stdout: AsyncIterable<Buffer>): Promise<void> {
@@ -85,11 +109,37 @@ export class Job {
     }
   }
 
-  async #keep(bytes: Uint8Array): Promise<void> {
-    const { bytesWritten } = await this.#spool.handle.write(bytes, 0, bytes.length, this.#size)
-    // A full disk writes a part first, and says so only the next time.
-    if (bytesWritten !== bytes.length) throw new Pass('store', 'the disk is full')
-    this.#size += bytesWritten
+  /** A full disk writes a part first, and says so only the next time. */
+  async #keep(piece: Uint8Array): Promise<void> {
+    let rest = piece
+    while (rest.length > 0 && this.#tail === null) {
+      try {
+        const { handle } = this.#spool
+        const { bytesWritten } = await handle.write(rest, 0, rest.length, this.#size)
+        this.#size += bytesWritten
+        rest = rest.subarray(bytesWritten)
+      } catch (error) {
+        this.#lost = error
+        this.#tail = new Tail(this.#size)
+      }
+    }
+    if (this.#tail !== null && rest.length > 0) await this.#keepInMemory(this.#tail, rest)
+  }
+
+  async #keepInMemory(tail: Tail, bytes: Uint8Array): Promise<void> {
+    tail.push(bytes)
+    this.#size += bytes.length
+    this.#events.emit('change')
+    const patience = Date.now() + READER_PATIENCE
+    for (;;) {
+      const slowest = Math.min(...[...this.#readers].map(({ sent }) => sent))
+      if (this.#readers.size > 0) tail.trim(slowest)
+      if (tail.bytes <= MAX_TAIL) return
+      if (this.#readers.size === 0 && Date.now() > patience) {
+        throw new Pass('store', 'nobody reads what the disk did not take')
+      }
+      await this.#change(READER_PATIENCE)
+    }
   }
 
   #setAside(piece: Piece): void {
@@ -146,34 +196,47 @@ export class Job {
     await once(this.#events, 'change', wait).catch(() => {})
   }
 
-  /** Sends the answer from byte 0; cuts the connection where the answer breaks off. */
-  async send(response: ServerResponse, id: string): Promise<void> {
-    this.#readers += 1
+  /**
+   * Sends the answer from byte 0; cuts the connection where the answer breaks off. Returns how many
+   * bytes of the answer itself were sent.
+   */
+  async send(response: ServerResponse, progress: boolean): Promise<number> {
+    const reader = { sent: 0 }
+    this.#readers.add(reader)
     response.once('close', () => this.#events.emit('change'))
     try {
-      await this.#sendAll(response, id === this.progressId)
+      await this.#sendAll(response, reader, progress)
     } finally {
-      this.#readers -= 1
+      this.#readers.delete(reader)
+      this.#events.emit('change')
       this.#closeWhenUnused()
     }
+    return reader.sent
   }
 
-  async #sendAll(response: ServerResponse, progress: boolean): Promise<void> {
+  async #sendAll(
+    response: ServerResponse,
+    reader: { sent: number },
+    progress: boolean
+  ): Promise<void> {
     const buffer = Buffer.allocUnsafe(CHUNK)
-    let sent = 0
     let asides = 0
     while (!response.destroyed) {
+      if (this.#aborted) {
+        response.destroy()
+        return
+      }
       const aside = this.#asides[asides]
       const until = aside?.at ?? this.#size
-      if (aside !== undefined && sent === aside.at) {
+      if (aside !== undefined && reader.sent === aside.at) {
         asides += 1
         if (progress || aside.kind !== 'progress') await written(response, aside.bytes)
-      } else if (sent < until) {
-        const wanted = Math.min(CHUNK, until - sent)
-        const { bytesRead } = await this.#spool.handle.read(buffer, 0, wanted, sent)
-        sent += bytesRead
+      } else if (reader.sent < until) {
         // The buffer is used again only when this write is out.
-        await written(response, buffer.subarray(0, bytesRead))
+        const bytes = await this.#read(buffer, reader.sent, until)
+        await written(response, bytes)
+        reader.sent += bytes.length
+        if (this.#tail !== null) this.#events.emit('change')
       } else if (this.#state === 'failed') {
         response.destroy()
       } else if (this.#state === 'done') {
@@ -185,6 +248,17 @@ export class Job {
     }
   }
 
+  async #read(buffer: Buffer, from: number, until: number): Promise<Uint8Array> {
+    if (this.#tail !== null && from >= this.#tail.begin) {
+      return this.#tail.read(from).subarray(0, until - from)
+    }
+    const end = Math.min(until, this.#tail?.begin ?? until)
+    const wanted = Math.min(CHUNK, end - from)
+    const { bytesRead } = await this.#spool.handle.read(buffer, 0, wanted, from)
+    if (bytesRead === 0) throw new Error('the spool is shorter than what was written')
+    return buffer.subarray(0, bytesRead)
+  }
+
   /** No new readers from now on; the file is closed when the last one has gone. */
   retire(): void {
     this.#retired = true
@@ -192,7 +266,7 @@ export class Job {
   }
 
   #closeWhenUnused(): void {
-    if (this.#retired && this.#readers === 0 && this.#state !== 'running') {
+    if (this.#retired && this.#readers.size === 0 && this.#state !== 'running') {
       this.#retired = false
       this.#spool.handle.close().catch(() => {})
     }

@@ -1,4 +1,5 @@
-/** The answers that are being made, and for a while those that have been. */
+/** The answers that are being made, and for a while those that have been; and who may read them. */
+import { randomBytes } from 'node:crypto'
 import { Job } from './job.ts'
 import type { SpoolFile } from './store.ts'
 import type { Work } from './work.ts'
@@ -6,13 +7,24 @@ import type { Work } from './work.ts'
 /** How long a finished job can still be read by who was told its id. Milliseconds. */
 const LINGER = 60_000
 
+/** One client's leave to read a job. */
+export interface Reader {
+  job: Job
+  work: Work
+  result: 'miss' | 'join'
+}
+
 export interface Jobs {
+  /** An id by which one client reads the job. */
+  admit(reader: Reader): string
   /** By the id that a reader was told. */
-  find(id: string): Job | undefined
+  find(id: string): Reader | undefined
   /** `relay`: its source is upstream, whose errors are answers too. */
   open(work: Work, spool: SpoolFile, relay: boolean): Job
   /** Called when the work on it has ended. */
   close(job: Job): void
+  /** Ends all of a repository at once; who reads one is cut off. */
+  abort(repository: string): void
 }
 
 /** Who makes an answer says when it may be sent: to the client who asked first, and to others. */
@@ -24,25 +36,36 @@ export interface Commit {
 }
 
 export function openJobs(): Jobs {
-  const jobs = new Map<string, Job>()
+  const readers = new Map<string, Reader>()
+  const jobs = new Map<Job, string>()
 
-  function close(job: Job): void {
-    const timer = setTimeout(() => {
-      jobs.delete(job.quietId)
-      jobs.delete(job.progressId)
-      job.retire()
-    }, LINGER)
-    timer.unref()
+  function forget(job: Job): void {
+    jobs.delete(job)
+    for (const [id, reader] of readers) if (reader.job === job) readers.delete(id)
+    job.retire()
   }
 
   return {
-    find: (id) => jobs.get(id),
+    admit: (reader) => {
+      const id = randomBytes(16).toString('hex')
+      readers.set(id, reader)
+      return id
+    },
+    find: (id) => readers.get(id),
     open: (work, spool, relay) => {
       const job = new Job(work.request.family, spool, relay)
-      jobs.set(job.quietId, job)
-      jobs.set(job.progressId, job)
+      jobs.set(job, work.name.repository)
       return job
     },
-    close,
+    close: (job) => {
+      setTimeout(forget, LINGER, job).unref()
+    },
+    abort: (repository) => {
+      for (const [job, of] of jobs) {
+        if (of !== repository) continue
+        job.abort()
+        forget(job)
+      }
+    },
   }
 }

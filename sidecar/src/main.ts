@@ -1,15 +1,22 @@
 /** The command line: `nginx-git-cache run|serve|check`. */
 import { check } from './commands/check.ts'
+import { purge } from './commands/purge.ts'
 import { run } from './commands/run.ts'
 import { serve } from './commands/serve.ts'
 import { OPTIONS, type RawOptions, readOptions } from './config.ts'
 import { UserError } from './errors.ts'
 import { VERSION } from './version.ts'
 
-const COMMANDS: Record<string, { help: string; act: (raw: RawOptions) => Promise<void> }> = {
+interface Command {
+  help: string
+  act: (raw: RawOptions, operands: string[]) => Promise<void>
+}
+
+const COMMANDS: Record<string, Command> = {
   run: { help: 'nginx and the sidecar, supervised, in the foreground', act: run },
   serve: { help: 'the sidecar alone, for an nginx of your own', act: serve },
   check: { help: 'what is wrong with a set-up, before nginx is reloaded', act: check },
+  purge: { help: 'removes all that is kept of a REPOSITORY, at once', act: purge },
 }
 
 function help(): string {
@@ -26,6 +33,7 @@ function help(): string {
     'Examples:',
     '  nginx-git-cache run --upstream https://git.example.org',
     '  nginx-git-cache serve --upstream http://forge=http://10.0.0.5:3000',
+    '  nginx-git-cache purge --data /var/cache/nginx-git-cache /owner/repository.git',
   ].join('\n')
 }
 
@@ -47,7 +55,8 @@ async function main(argv: string[]): Promise<void> {
       'see nginx-git-cache --help'
     )
   }
-  await command.act(readOptions(rest, process.env))
+  const { raw, operands } = readOptions(rest, process.env, name === 'purge')
+  await command.act(raw, operands)
 }
 
 try {

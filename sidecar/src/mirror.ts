@@ -10,10 +10,15 @@ export interface MirrorName {
   format: ObjectFormat
 }
 
+/** In each mirror: whose it is. When it was last written, the mirror was last used, or an hour before. */
+export const NAME_FILE = 'gitcache.json'
+
 export interface FetchSource {
   url: string
   /** Credentials and TLS: from `gitEnvironment`. */
   env: Record<string, string>
+  /** A fetch that says nothing for so many milliseconds is ended. */
+  stallAfter: number
 }
 
 /** Not refs/*: forges advertise 100,000 refs of pull requests. git-fetch(1). */
@@ -25,7 +30,7 @@ const REFSPECS = ['+refs/heads/*:refs/heads/*', '+refs/tags/*:refs/tags/*']
  */
 const FETCH = [
   'fetch',
-  '--quiet',
+  '--progress',
   '--force',
   '--no-tags',
   '--no-write-fetch-head',
@@ -74,7 +79,7 @@ export async function finishMirror(
     return outcome
   }
   await git(tmp, ['pack-refs', '--all'])
-  await writeFile(path.join(tmp, 'gitcache.json'), JSON.stringify(name))
+  await writeFile(path.join(tmp, NAME_FILE), JSON.stringify(name))
   await rename(tmp, dir)
   return 'ok'
 }
@@ -96,14 +101,37 @@ export async function indexPack(
 }
 
 /** What makes generation cheap: bitmaps and a commit-graph. git-repack(1), git-commit-graph(1). */
-export async function improve(dir: string): Promise<void> {
+export async function improve(dir: string): Promise<GitResult> {
   const repack = ['repack', '--quiet', '-d', '--geometric=2', '--write-midx']
-  await git(dir, [...repack, '--write-bitmap-index'], { idle: true })
-  await git(dir, ['commit-graph', 'write', '--reachable'], { idle: true })
+  const repacked = await git(dir, [...repack, '--write-bitmap-index'], { idle: true })
+  const graph = await git(dir, ['commit-graph', 'write', '--reachable'], { idle: true })
+  return repacked.code === 0 ? graph : repacked
+}
+
+/** Drops what no ref has reached for `age`, as git-repack(1) means `--cruft-expiration`. */
+export function prune(dir: string, age: string): Promise<GitResult> {
+  const repack = ['repack', '--quiet', '-d', '--cruft', `--cruft-expiration=${age}`]
+  return git(dir, [...repack, '--write-midx', '--write-bitmap-index'], { idle: true })
+}
+
+/** Refs that keep what was fetched by id. */
+export const KEEP = 'refs/keep'
+
+export function deleteRefs(dir: string, refs: string[]): Promise<GitResult> {
+  const input = refs.map((ref) => `delete ${ref}\n`).join('')
+  return git(dir, ['update-ref', '--stdin'], { input })
 }
 
 export function fetchRefs(dir: string, source: FetchSource): Promise<FetchOutcome> {
   return fetch(dir, source, REFSPECS)
+}
+
+/** Each ref can be read and names an object that is there. */
+export async function refsAreWhole(dir: string): Promise<boolean> {
+  const refs = await git(dir, ['for-each-ref', '--format=%(objectname)'])
+  const oids = refs.stdout.split('\n').filter(Boolean)
+  const whole = refs.code === 0 && refs.stderr === ''
+  return whole && (await present(dir, [...new Set(oids)])).length === new Set(oids).size
 }
 
 /** Objects that no ref gives (merges of pull requests, pins of submodules), kept by a ref each. */
@@ -115,7 +143,7 @@ export function fetchByOid(
   return fetch(
     dir,
     source,
-    oids.map((oid) => `${oid}:refs/keep/${oid}`)
+    oids.map((oid) => `${oid}:${KEEP}/${oid}`)
   )
 }
 
@@ -126,7 +154,11 @@ async function fetch(
   options: { settings?: string[]; idle?: boolean } = {}
 ): Promise<FetchOutcome> {
   const args = [...(options.settings ?? []), ...FETCH, source.url, ...specs]
-  const { code, stderr } = await git(dir, args, { env: source.env, idle: options.idle ?? false })
+  const { code, stderr } = await git(dir, args, {
+    env: source.env,
+    idle: options.idle ?? false,
+    stallAfter: source.stallAfter,
+  })
   if (/shallow roots are not allowed/.test(stderr)) {
     return 'shallow'
   }

@@ -3,11 +3,14 @@
  * One fetch at a time a repository, shared by all who came before it began.
  */
 import { createHash } from 'node:crypto'
-import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, rm, stat, utimes } from 'node:fs/promises'
 import path from 'node:path'
 import type { LimitFunction } from 'p-limit'
 import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
+import type { Faults } from './faults.ts'
 import type { GitLimit } from './git-limit.ts'
+import { type Layout, sizeOf, temporaryName } from './layout.ts'
+import type { Metrics } from './metrics.ts'
 import {
   exists,
   type FetchOutcome,
@@ -20,11 +23,12 @@ import {
   type Lacking,
   lacking,
   type MirrorName,
+  NAME_FILE,
   present,
 } from './mirror.ts'
+import { isSound, removeLeftBehind } from './mirror-check.ts'
 import { Overloaded, Pass } from './protocol.ts'
 import { withResolvers } from './resolvers.ts'
-import { type Layout, sizeOf, temporaryName } from './store.ts'
 
 interface Entry {
   name: MirrorName
@@ -41,11 +45,17 @@ interface Entry {
   /** Milliseconds since the epoch before which a failed making is not tried again. */
   notBefore: number
   shallow: boolean
+  /** Whether what an earlier life left is what git wrote; asked once. Null: made in this life. */
+  sound: Promise<boolean> | null
+  /** How often it was purged: what was on its way then is not kept. */
+  purges: number
   /** Keys of answers that upstream had to give, and when: milliseconds since the epoch. */
   misses: Map<string, number>
   /** How many read it now, and when the last began. */
   users: number
   used: number
+  /** When its use was last written down. */
+  noted: number
 }
 
 export interface MirrorSize {
@@ -83,6 +93,10 @@ export interface Mirrors {
   sizes(): Promise<MirrorSize[]>
   /** False where it is in use. */
   remove(dir: string): Promise<boolean>
+  /** Removes all mirrors of a repository, in use or not. Returns how many there were. */
+  purge(repository: string): Promise<number>
+  /** Upkeep of one, which is not removed while it lasts. */
+  tend(dir: string, work: (name: MirrorName) => Promise<void>): Promise<void>
 }
 
 const RETRY_AFTER = 5000
@@ -92,12 +106,22 @@ const MAX_BY_OID = 64
 const FEW = 4
 /** One fetch of all refs for many by id. Milliseconds. */
 const REFRESH_AFTER = 30_000
-const DAY = 24 * 3600 * 1000
+const HOUR = 3600 * 1000
+const DAY = 24 * HOUR
 const MAX_MISSES = 16
 
 /** A few commits, as CI checks them out. With a filter they may be blobs, which no ref should keep. */
 function isQuickerById({ filter }: FetchRequest, { oids, contents }: Lacking): boolean {
   return filter === null && !contents && oids.length > 0 && oids.length <= FEW
+}
+
+/** Of gitcache.json, which may be damaged. */
+function nameIn(text: string): MirrorName | null {
+  try {
+    return JSON.parse(text) as MirrorName
+  } catch {
+    return null
+  }
 }
 
 /** Who shares a turn in the queue for git. */
@@ -109,7 +133,9 @@ export function openMirrors(
   dirs: Layout,
   limit: GitLimit,
   idle: LimitFunction,
-  whenToMake: WhenToMake
+  whenToMake: WhenToMake,
+  faults: Faults,
+  metrics: Metrics
 ): Mirrors {
   const entries = new Map<string, Entry>()
 
@@ -129,9 +155,12 @@ export function openMirrors(
       refsTimer: null,
       notBefore: 0,
       shallow: false,
+      sound: null,
+      purges: 0,
       misses: new Map(),
       users: 0,
-      used: Date.now(),
+      used: 0,
+      noted: 0,
     }
     const entry = entries.get(id) ?? fresh
     entries.set(id, entry)
@@ -143,7 +172,23 @@ export function openMirrors(
     if (entry.shallow) {
       throw new Pass('shallow-upstream')
     }
-    return (await exists(entry.dir)) ? entry.dir : null
+    if (!(await exists(entry.dir))) {
+      return null
+    }
+    entry.sound ??= checked(entry)
+    return (await entry.sound) ? entry.dir : null
+  }
+
+  /** No git of an earlier life runs any more: git.ts has ended it. */
+  async function checked(entry: Entry): Promise<boolean> {
+    await removeLeftBehind(entry.dir)
+    const sound = await isSound(entry.dir, entry.name)
+    if (!sound) {
+      faults('GITCACHE_MIRROR_DAMAGED', 'a checksum', { repo: entry.name.repository })
+      await discard(entry.dir)
+      entry.sound = null
+    }
+    return sound
   }
 
   /** `seed`: a repository under tmp/ to begin with. */
@@ -158,7 +203,27 @@ export function openMirrors(
     if (seed === null && !(await initMirror(entry.name, tmp))) {
       return 'failed'
     }
-    return finishMirror(entry.name, source, tmp, entry.dir, seed !== null)
+    const { purges } = entry
+    const outcome = await measured(tmp, entry.dir, () =>
+      finishMirror(entry.name, source, tmp, entry.dir, seed !== null)
+    )
+    if (purges !== entry.purges) await discard(entry.dir)
+    else if (outcome === 'ok') entry.sound = Promise.resolve(true)
+    return outcome
+  }
+
+  /** Counts a fetch. A mirror in the making is elsewhere before. */
+  async function measured(
+    before: string,
+    after: string,
+    fetch: () => Promise<FetchOutcome>
+  ): Promise<FetchOutcome> {
+    const begun = Date.now()
+    const bytes = await sizeOf(path.join(before, 'objects/pack'))
+    const outcome = await fetch()
+    const more = (await sizeOf(path.join(after, 'objects/pack'))) - bytes
+    metrics.fetched(outcome, Math.max(0, more), (Date.now() - begun) / 1000)
+    return outcome
   }
 
   function start(entry: Entry, work: () => Promise<FetchOutcome>): void {
@@ -227,11 +292,15 @@ export function openMirrors(
     entry.wanted = new Set()
     entry.refsWanted = false
     if (refs) {
-      return fetchRefs(entry.dir, source)
+      return measured(entry.dir, entry.dir, () => fetchRefs(entry.dir, source))
     }
-    const outcome = await fetchByOid(entry.dir, source, oids)
+    const outcome = await byOid(entry, source, oids)
     if (outcome === 'ok') refreshSoon(entry, source)
     return outcome
+  }
+
+  function byOid(entry: Entry, source: FetchSource, oids: string[]): Promise<FetchOutcome> {
+    return measured(entry.dir, entry.dir, () => fetchByOid(entry.dir, source, oids))
   }
 
   function refreshSoon(entry: Entry, source: FetchSource): void {
@@ -275,7 +344,7 @@ export function openMirrors(
     request: FetchRequest,
     oids: string[]
   ): Promise<void> {
-    const outcome = await limit(turnOf(entry.name), () => fetchByOid(entry.dir, source, oids))
+    const outcome = await limit(turnOf(entry.name), () => byOid(entry, source, oids))
     const lacks = await lacking(entry.dir, request)
     if (lacks.oids.length > 0 || lacks.contents) {
       throw new Pass(outcome === 'ok' ? 'not-in-mirror' : 'fetch-failed')
@@ -288,7 +357,7 @@ export function openMirrors(
       return
     }
     const first = haves.slice(0, 1)
-    await limit(turnOf(entry.name), () => fetchByOid(entry.dir, source, first))
+    await limit(turnOf(entry.name), () => byOid(entry, source, first))
     if ((await present(entry.dir, first)).length === 0) {
       throw new Pass('not-in-mirror')
     }
@@ -296,13 +365,38 @@ export function openMirrors(
 
   async function using<T>(name: MirrorName, work: () => Promise<T>): Promise<T> {
     const entry = entryOf(name)
+    noteUse(entry)
+    return held(entry, work)
+  }
+
+  /** For the next life; once an hour is enough. */
+  function noteUse(entry: Entry): void {
+    const now = Date.now()
+    if (now - entry.noted > HOUR) {
+      entry.noted = now
+      utimes(path.join(entry.dir, NAME_FILE), now / 1000, now / 1000).catch(() => {})
+    }
+    entry.used = now
+  }
+
+  async function held<T>(entry: Entry, work: () => Promise<T>): Promise<T> {
     entry.users += 1
-    entry.used = Date.now()
     try {
       return await work()
     } finally {
       entry.users -= 1
     }
+  }
+
+  async function tend(dir: string, work: (name: MirrorName) => Promise<void>): Promise<void> {
+    const text = await readFile(path.join(dir, NAME_FILE), 'utf8').catch(() => '')
+    const name = nameIn(text)
+    if (name === null || (await find(name).catch(() => null)) !== dir) {
+      return
+    }
+    const entry = entryOf(name)
+    if (entry.users === 0 && entry.fetching === null) await removeLeftBehind(dir)
+    await held(entry, () => work(name))
   }
 
   function entryAt(dir: string): Entry | undefined {
@@ -314,8 +408,9 @@ export function openMirrors(
     for (const shard of await readdir(dirs.mirrors)) {
       for (const name of await readdir(path.join(dirs.mirrors, shard)).catch(() => [])) {
         const dir = path.join(dirs.mirrors, shard, name)
-        const made = await stat(dir).catch(() => null)
-        const used = entryAt(dir)?.used ?? made?.mtimeMs ?? 0
+        const noted = await stat(path.join(dir, NAME_FILE)).catch(() => null)
+        const made = noted ?? (await stat(dir).catch(() => null))
+        const used = Math.max(entryAt(dir)?.used ?? 0, made?.mtimeMs ?? 0)
         if (made !== null) found.push({ dir, bytes: await sizeOf(dir), used })
       }
     }
@@ -327,14 +422,38 @@ export function openMirrors(
     if (entry && (entry.users > 0 || entry.making !== null || entry.fetching !== null)) {
       return false
     }
+    if (entry !== undefined) entry.sound = null
     await discard(dir)
     return true
   }
 
+  /** At once for all who look for it; who reads it already fails. */
   async function discard(dir: string): Promise<void> {
     const aside = temporaryName(dirs, 'discarded')
-    await rename(dir, aside)
-    await rm(aside, { recursive: true, force: true })
+    const moved = await rename(dir, aside).then(
+      () => true,
+      () => false
+    )
+    if (moved) await rm(aside, { recursive: true, force: true })
+  }
+
+  async function purge(repository: string): Promise<number> {
+    for (const entry of entries.values()) {
+      if (entry.name.repository !== repository) continue
+      entry.purges += 1
+      entry.misses.clear()
+      entry.shallow = false
+    }
+    let count = 0
+    for (const { dir } of await sizes()) {
+      const text = await readFile(path.join(dir, NAME_FILE), 'utf8').catch(() => '')
+      if (nameIn(text)?.repository !== repository) continue
+      await discard(dir)
+      const entry = entryAt(dir)
+      if (entry !== undefined) entry.sound = null
+      count += 1
+    }
+    return count
   }
 
   return {
@@ -352,6 +471,12 @@ export function openMirrors(
     setShallow: (name) => {
       entryOf(name).shallow = true
     },
-    setAside: (name) => discard(entryOf(name).dir),
+    setAside: async (name) => {
+      const entry = entryOf(name)
+      entry.sound = null
+      await discard(entry.dir)
+    },
+    purge,
+    tend,
   }
 }

@@ -5,7 +5,7 @@ const BAND_1 = 1
 
 /**
  * The payload of band 1 of a complete answer, in order. Text before the pack (acknowledgments, NAK,
- * shallow lines, the section's name) never begins with that byte.
+ * shallow lines, the section's name) never begins with that byte. Throws on what is not pkt-lines.
  */
 export async function* packData(file: string): AsyncGenerator<Buffer> {
   let rest: Buffer = Buffer.alloc(0)
@@ -14,10 +14,12 @@ export async function* packData(file: string): AsyncGenerator<Buffer> {
     let pos = 0
     while (pos + 4 <= bytes.length) {
       const length = Math.max(4, parseInt(bytes.toString('latin1', pos, pos + 4), 16))
+      if (Number.isNaN(length)) throw new Error('not a pkt-line')
       if (pos + length > bytes.length) break
       if (bytes[pos + 4] === BAND_1 && length > 4) yield bytes.subarray(pos + 5, pos + length)
       pos += length
     }
     rest = bytes.subarray(pos)
   }
+  if (rest.length > 0) throw new Error('a pkt-line that is cut off')
 }

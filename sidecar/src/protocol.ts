@@ -7,6 +7,8 @@ const head = {
   upstream: z.string(),
   /** The repository's path on upstream, as the client spelt it. */
   path: z.string().regex(/^(\/[A-Za-z0-9._~+@,:=-]+)+$/),
+  /** nginx's $request_id: by it a line of its log and one of ours are found to be of one request. */
+  id: z.string().max(64).default(''),
 }
 
 /** An authorised request: upstream has just said yes to this client for exactly this. */

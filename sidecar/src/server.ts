@@ -1,11 +1,20 @@
 /** What nginx calls, over a socket that only nginx can open. The routes are the table at the end. */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { Logger } from 'pino'
 import type { Answers } from './answers.ts'
+import type { Faults } from './faults.ts'
 import type { Jobs } from './jobs.ts'
 import type { LargeRequests } from './large-request.ts'
-import { Overloaded, Pass, prepareOrder, type State, ticketOrder } from './protocol.ts'
+import {
+  Overloaded,
+  Pass,
+  type PrepareOrder,
+  prepareOrder,
+  type State,
+  type TicketOrder,
+  ticketOrder,
+} from './protocol.ts'
+import type { RequestLog } from './request-log.ts'
 
 /** A tag state of 5,000 long names is the largest order. */
 const MAX_ORDER = 4 * 1024 * 1024
@@ -21,23 +30,19 @@ export interface ServerParts {
   large: LargeRequests
   /** Empty on a unix socket, where file modes guard. */
   secret: string
-  log: Logger
+  requests: RequestLog
+  faults: Faults
 }
 
 type Route = (message: IncomingMessage, response: ServerResponse, id: string) => Promise<void>
 
 export function createSidecarServer(parts: ServerParts): Server {
-  const { answers, jobs, large, secret, log } = parts
+  const { answers, jobs, large, secret, requests, faults } = parts
 
   const prepare: Route = async (message, response) => {
-    await answer(response, readOrder(message), async (text) => {
-      const order: unknown = JSON.parse(text)
-      checkSecret(secret, order)
-      const full = prepareOrder.safeParse(order)
-      return full.success
-        ? answers.prepare(full.data, message.headers)
-        : large.ticket(ticketOrder.parse(order))
-    })
+    await answer(response, readOrder(message, secret), async ({ order }) =>
+      'key' in order ? answers.prepare(order, message.headers) : large.ticket(order)
+    )
   }
 
   const read: Route = async (message, response, id) => {
@@ -47,38 +52,45 @@ export function createSidecarServer(parts: ServerParts): Server {
 
   const stream: Route = async (message, response, id) => {
     message.resume()
-    const job = jobs.find(id)
-    if (job === undefined) {
+    const reader = jobs.find(id)
+    if (reader === undefined || !reader.job.isReadable) {
       response.writeHead(404).end()
       return
     }
+    const { job, work, result } = reader
     response.writeHead(200, { 'content-type': 'application/x-git-upload-pack-result' })
-    await job.send(response, id)
+    const bytes = await job.send(response, work.progress)
+    const seen = { id: work.id, repo: work.path, since: work.since }
+    requests.sent(seen, result, bytes, response.writableEnded)
   }
 
   /**
    * Quickly and finally: ready, stream, or pass with a reason. Not a byte before the request is
    * read: nginx stops sending a body when the answer's head is there.
    */
-  async function answer<T>(
+  async function answer<T extends { order: TicketOrder }>(
     response: ServerResponse,
     received: Promise<T>,
     work: (request: T) => Promise<State>
   ): Promise<void> {
-    await received.catch(() => {})
+    const since = Date.now()
+    const order = await received.then(
+      (request) => request.order,
+      () => null
+    )
     response.writeHead(200, { 'content-type': 'application/json' })
     response.flushHeaders()
     const sign = setInterval(() => response.write(' '), SIGN_OF_LIFE)
     const state = await received.then(work).catch((error: unknown): State => {
       if (error instanceof Overloaded) {
-        log.info({ status: error.status }, 'refused')
         return { state: 'refused', status: error.status, retryAfter: error.retryAfter }
       }
-      const pass = error instanceof Pass ? error : new Pass('error', String(error))
-      log.info({ reason: pass.reason, detail: pass.message }, 'pass')
-      return { state: 'pass', reason: pass.reason }
+      if (error instanceof Pass) return { state: 'pass', reason: error.reason }
+      faults('GITCACHE_INTERNAL', error)
+      return { state: 'pass', reason: 'error' }
     })
     clearInterval(sign)
+    requests.decided({ id: order?.id ?? '', repo: order?.path ?? '', since }, state)
     response.end(JSON.stringify(state))
   }
 
@@ -94,7 +106,7 @@ export function createSidecarServer(parts: ServerParts): Server {
       const match = message.method === method ? path.exec(message.url ?? '') : null
       if (match !== null) {
         route(message, response, match[1] ?? '').catch((error: unknown) => {
-          log.error({ code: 'GITCACHE_INTERNAL', error: String(error) }, 'request failed')
+          faults('GITCACHE_INTERNAL', error)
           response.destroy()
         })
         return
@@ -107,6 +119,17 @@ export function createSidecarServer(parts: ServerParts): Server {
   return server
 }
 
+/** What nginx asks for, checked. Throws Pass. */
+async function readOrder(
+  message: IncomingMessage,
+  secret: string
+): Promise<{ order: PrepareOrder | TicketOrder }> {
+  const order: unknown = JSON.parse(await readText(message))
+  checkSecret(secret, order)
+  const full = prepareOrder.safeParse(order)
+  return { order: full.success ? full.data : ticketOrder.parse(order) }
+}
+
 function checkSecret(secret: string, order: unknown): void {
   const given = (order as { secret?: unknown }).secret
   const hash = (text: string) => createHash('sha256').update(text).digest()
@@ -115,7 +138,7 @@ function checkSecret(secret: string, order: unknown): void {
   }
 }
 
-async function readOrder(message: IncomingMessage): Promise<string> {
+async function readText(message: IncomingMessage): Promise<string> {
   const chunks: Buffer[] = []
   let size = 0
   for await (const chunk of message as AsyncIterable<Buffer>) {

@@ -1,67 +1,79 @@
-/** Stored answers: `packs/ab/<key>`, whole or not there. The files are the truth. */
+/**
+ * Stored answers: `packs/ab/<key>`, whole or not there, and beside each an empty file
+ * `<key>.<repository>` that says whose it is. The files are the truth.
+ */
+import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
-import { access, type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
+import { access, type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
+import { type Layout, temporaryName } from './layout.ts'
 
 export interface Store {
   /** Called with each answer that is stored, and its bytes. */
-  onStored: (key: string, bytes: number) => void
+  onStored: (key: string, bytes: number, repository: string) => void
   has(key: string): Promise<boolean>
   /** A new file under tmp/, to be written and then committed or dropped. */
-  create(): Promise<SpoolFile>
+  create(repository: string): Promise<SpoolFile>
+  remove(key: string, repository: string): Promise<void>
+  /** Removes all answers of a repository, those on their way too. Returns how many there were. */
+  purge(repository: string): Promise<number>
 }
 
 export interface SpoolFile {
   path: string
   handle: FileHandle
-  /** Synced and renamed to its key: a reader never sees a part. */
+  /** Synced and renamed to its key: a reader never sees a part. Dropped where it was purged meanwhile. */
   commit(key: string): Promise<void>
   /** Unlinked; who reads from the handle goes on reading. */
   drop(): Promise<void>
 }
 
-export interface Layout {
-  packs: string
-  mirrors: string
-  tmp: string
-  run: string
+/** A repository's name in the names of its answers: those of its path on any upstream. */
+export function repositoryTag(repository: string): string {
+  return createHash('sha256').update(repository).digest('hex').slice(0, 16)
 }
 
-export function layout(data: string): Layout {
-  return {
-    packs: path.join(data, 'packs'),
-    mirrors: path.join(data, 'mirrors'),
-    tmp: path.join(data, 'tmp'),
-    /** The sidecar's own: lock, process groups. DATA/run is the supervisor's. */
-    run: path.join(data, 'sidecar'),
-  }
+export interface AnswerName {
+  key: string
+  tag: string
 }
 
-/** Makes the directories, and empties tmp/ of a previous life: spools, views, half-made mirrors. */
-export async function prepareLayout(data: string): Promise<Layout> {
-  const dirs = layout(data)
-  for (const dir of Object.values(dirs)) await mkdir(dir, { recursive: true, mode: 0o750 })
-  await emptyDirectory(dirs.tmp)
-  return dirs
-}
-
-/** Empties and does not remove: what holds DATA may belong to root. */
-export async function emptyDirectory(dir: string): Promise<void> {
-  for (const name of await readdir(dir)) {
-    await rm(path.join(dir, name), { recursive: true, force: true })
-  }
-}
-
-let serial = 0
-
-/** A name under tmp/ that no other in this life has. */
-export function temporaryName(dirs: Layout, kind: string): string {
-  serial += 1
-  return path.join(dirs.tmp, `${kind}-${serial}`)
+/** What a file under packs/ab/ is: an answer, whose tag is empty, or what says whose it is. */
+export function readAnswerName(name: string): AnswerName | null {
+  const match = /^([0-9a-f]{64})(?:\.([0-9a-f]{16}))?$/.exec(name)
+  return match === null ? null : { key: match[1] ?? '', tag: match[2] ?? '' }
 }
 
 export function openStore(dirs: Layout): Store {
   const file = (key: string) => path.join(dirs.packs, key.slice(0, 2), key)
+  /** How often each has been purged in this life, and what is being stored right now. */
+  const purges = new Map<string, number>()
+  const committing = new Set<Promise<void>>()
+
+  async function commit(key: string, tag: string, spool: FileHandle, name: string): Promise<void> {
+    await mkdir(path.dirname(file(key)), { recursive: true, mode: 0o750 })
+    await open(`${file(key)}.${tag}`, 'w', 0o640).then((marker) => marker.close())
+    const { size } = await spool.stat()
+    await rename(name, file(key))
+    store.onStored(key, size, tag)
+  }
+
+  async function purge(repository: string): Promise<number> {
+    const tag = repositoryTag(repository)
+    purges.set(tag, (purges.get(tag) ?? 0) + 1)
+    await Promise.allSettled(committing)
+    let count = 0
+    for (const shard of await readdir(dirs.packs)) {
+      for (const name of await readdir(path.join(dirs.packs, shard))) {
+        const answer = readAnswerName(name)
+        if (answer?.tag !== tag) continue
+        await store.remove(answer.key, tag)
+        count += 1
+      }
+    }
+    return count
+  }
+
   const store: Store = {
     onStored: () => {},
     has: (key) =>
@@ -69,37 +81,30 @@ export function openStore(dirs: Layout): Store {
         () => true,
         () => false
       ),
-    create: async () => {
+    create: async (repository) => {
+      const tag = repositoryTag(repository)
+      const purged = purges.get(tag)
       const name = temporaryName(dirs, 'spool')
       const handle = await open(name, 'wx+', 0o640)
+      const drop = () => rm(name, { force: true })
       return {
         path: name,
         handle,
+        drop,
         commit: async (key) => {
           await handle.sync()
-          await mkdir(path.dirname(file(key)), { recursive: true, mode: 0o750 })
-          const { size } = await handle.stat()
-          await rename(name, file(key))
-          store.onStored(key, size)
+          if (purges.get(tag) !== purged) return drop()
+          const done = commit(key, tag, handle, name)
+          committing.add(done)
+          return done.finally(() => committing.delete(done))
         },
-        drop: () => rm(name, { force: true }),
       }
     },
+    remove: async (key, tag) => {
+      await rm(file(key), { force: true })
+      await rm(`${file(key)}.${tag}`, { force: true })
+    },
+    purge,
   }
   return store
-}
-
-/** Bytes of all files below; what goes away meanwhile does not count. */
-export async function sizeOf(dir: string): Promise<number> {
-  const entries = await readdir(dir, { recursive: true, withFileTypes: true }).catch(() => [])
-  const files = entries.filter((entry) => entry.isFile())
-  const sizes = await Promise.all(
-    files.map(({ parentPath, name }) =>
-      stat(path.join(parentPath, name)).then(
-        ({ size }) => size,
-        () => 0
-      )
-    )
-  )
-  return sizes.reduce((sum, size) => sum + size, 0)
 }

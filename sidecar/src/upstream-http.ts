@@ -10,8 +10,8 @@ import type { Upstream } from './config.ts'
 import { forwardedHeaders } from './credentials.ts'
 import type { AnswerSource } from './job.ts'
 
-/** How long upstream may think before it answers, and be silent while it does. Milliseconds. */
-const FETCH_TIMEOUTS = { headersTimeout: 30_000, bodyTimeout: 120_000 }
+/** How long upstream may think before it answers. Milliseconds. */
+const HEADERS_TIMEOUT = 30_000
 const MAX_ANSWER = 4 * 1024 * 1024
 const TIMEOUT = 30_000
 const dispatchers = new Map<string, Dispatcher>()
@@ -91,7 +91,7 @@ export async function fetchFromUpstream(
   upstream: Upstream,
   path: string,
   headers: IncomingHttpHeaders,
-  fetch: { body: string; family: 0 | 2 }
+  fetch: { body: string; family: 0 | 2; stallAfter: number }
 ): Promise<UpstreamAnswer> {
   const sent = Object.fromEntries(forwardedHeaders(headers, upstream))
   sent['content-type'] = 'application/x-git-upload-pack-request'
@@ -103,7 +103,8 @@ export async function fetchFromUpstream(
     dispatcher: dispatcherOf(upstream),
     headers: sent,
     body: fetch.body,
-    ...FETCH_TIMEOUTS,
+    headersTimeout: HEADERS_TIMEOUT,
+    bodyTimeout: fetch.stallAfter,
   })
   const { body } = answer
   // Whoever reads it learns of an error; who kills it need not.

@@ -6,10 +6,10 @@ import type { Parts } from './answers.ts'
 import { type GitProcess, spawnGit } from './git.ts'
 import type { Job } from './job.ts'
 import type { Commit } from './jobs.ts'
+import { temporaryName } from './layout.ts'
 import { present } from './mirror.ts'
 import { turnOf } from './mirrors.ts'
 import { Pass } from './protocol.ts'
-import { temporaryName } from './store.ts'
 import { makeView, tagOids } from './view.ts'
 import type { Work } from './work.ts'
 
@@ -36,9 +36,10 @@ async function bringInTags(parts: Parts, mirror: string, work: Work, tags: strin
 }
 
 async function generate(parts: Parts, mirror: string, work: Work, commit: Commit): Promise<void> {
-  const { config, dirs, store, jobs, log } = parts
+  const { config, dirs, store, jobs, metrics, faults } = parts
+  const begun = Date.now()
   const view = work.tags === null ? null : temporaryName(dirs, 'view')
-  const spool = await store.create()
+  const spool = await store.create(work.name.repository)
   const job = jobs.open(work, spool, false)
   try {
     if (view !== null) await makeView(view, mirror, work.tags ?? [], work.request.format)
@@ -47,13 +48,16 @@ async function generate(parts: Parts, mirror: string, work: Work, commit: Commit
       () => {}
     )
     await job.record(uploadPack(view ?? mirror, work.request))
-    log.info({ repo: work.name.repository, bytes: job.size, key: work.key }, 'generated')
-    await (isStorable(work.request) ? spool.commit(work.key) : spool.drop())
+    metrics.built('mirror', job.size, (Date.now() - begun) / 1000)
+    await (isStorable(work.request) && !job.lost ? spool.commit(work.key) : spool.drop())
   } catch (error) {
     await spool.drop()
     if (job.answer.damaged) await setAside(parts, work)
-    throw error instanceof Pass ? error : new Pass('store', String(error))
+    if (error instanceof Pass) throw error
+    faults('GITCACHE_STORE', error)
+    throw new Pass('store', String(error))
   } finally {
+    if (job.lost) faults('GITCACHE_STORE', job.lost)
     if (view !== null) await rm(view, { recursive: true, force: true })
     jobs.close(job)
   }
@@ -65,8 +69,7 @@ function sendToAll(job: Job, commit: Commit): void {
 }
 
 async function setAside(parts: Parts, work: Work): Promise<void> {
-  const fields = { code: 'GITCACHE_MIRROR_DAMAGED', repo: work.name.repository }
-  parts.log.error(fields, 'mirror set aside')
+  parts.faults('GITCACHE_MIRROR_DAMAGED', 'git upload-pack', { repo: work.name.repository })
   await parts.mirrors.setAside(work.name)
 }
 

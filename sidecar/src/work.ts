@@ -13,6 +13,9 @@ import { Pass, type PrepareOrder } from './protocol.ts'
 
 export interface Work {
   key: string
+  /** nginx's $request_id, and when it asked us: milliseconds since the epoch. */
+  id: string
+  since: number
   request: FetchRequest
   /** The tag state, or null where the request does not ask for tags. */
   tags: string[] | null
@@ -52,6 +55,8 @@ export function readOrder(config: Config, order: PrepareOrder, headers: Incoming
   }
   return {
     key: order.key,
+    id: order.id,
+    since: Date.now(),
     request,
     tags: request.includeTag ? order.tags : null,
     name: {
@@ -62,6 +67,7 @@ export function readOrder(config: Config, order: PrepareOrder, headers: Incoming
     source: {
       url: upstream.url + order.path,
       env: gitEnvironment(forwardedHeaders(headers, upstream), upstream),
+      stallAfter: config.stallAfter * 1000,
     },
     upstream,
     path: order.path,

@@ -4,13 +4,16 @@ import path from 'node:path'
 import { pino } from 'pino'
 import { afterAll, expect, test } from 'vitest'
 import { openBudget } from '../../sidecar/src/budget.ts'
+import { prepareLayout } from '../../sidecar/src/layout.ts'
+import { createMetrics } from '../../sidecar/src/metrics.ts'
 import type { MirrorSize, Mirrors } from '../../sidecar/src/mirrors.ts'
-import { prepareLayout } from '../../sidecar/src/store.ts'
+import { openStore, repositoryTag } from '../../sidecar/src/store.ts'
 import { scratch } from '../support/git.ts'
 
 const work = scratch()
 afterAll(work.remove)
 
+const TAG = repositoryTag('/a')
 let serial = 0
 
 /** A data directory with mirrors of these sizes; `busy` ones refuse to be removed. */
@@ -31,10 +34,25 @@ async function setUp(limit: number, mirrors: (MirrorSize & { busy?: boolean })[]
     /** A file of 1,000 bytes that was made so many seconds after 1970. */
     pack: (n: number, made: number) => {
       mkdirSync(path.dirname(file(n)), { recursive: true })
-      writeFileSync(file(n), Buffer.alloc(1000))
-      utimesSync(file(n), made, made)
+      for (const [name, bytes] of [
+        [file(n), 1000],
+        [`${file(n)}.${TAG}`, 0],
+      ] as const) {
+        writeFileSync(name, Buffer.alloc(bytes))
+        utimesSync(name, made, made)
+      }
     },
-    open: () => openBudget({ dirs, mirrors: fake, log: pino({ level: 'silent' }), limit }),
+    open: () =>
+      openBudget({
+        dirs,
+        store: openStore(dirs),
+        mirrors: fake,
+        log: pino({ level: 'silent' }),
+        faults: (code, error) => expect.fail(`${code}: ${error}`),
+        metrics: createMetrics({ git: '' }),
+        limit,
+        ready: Promise.resolve(),
+      }),
     packs: () => [1, 2, 3, 4, 5].filter((n) => existsSync(file(n))),
     mirrors: () => left.map(({ dir }) => dir),
   }
@@ -79,9 +97,9 @@ test('an answer that is stored counts at once', async () => {
   const data = await setUp(1500)
   const budget = data.open()
   data.pack(1, 1)
-  budget.stored(key(1), 1000)
+  budget.stored(key(1), 1000, TAG)
   data.pack(2, 2)
-  budget.stored(key(2), 1000)
+  budget.stored(key(2), 1000, TAG)
   await budget.enforce()
   expect(data.packs()).toHaveLength(1)
 })

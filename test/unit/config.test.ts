@@ -23,7 +23,7 @@ function secretFile(text: string): string {
 }
 
 function serve(argv: string[], env: NodeJS.ProcessEnv = {}) {
-  return serveConfig(readOptions(argv, env))
+  return serveConfig(readOptions(argv, env).raw)
 }
 
 /** The error that a person sees. */
@@ -68,15 +68,15 @@ describe('flags and their twins in the environment', () => {
 
   test.each(Object.keys(OPTIONS))('--%s has a twin', (name) => {
     const twin = `GITCACHE_${name.toUpperCase().replaceAll('-', '_')}`
-    expect(Object.keys(readOptions([], { [twin]: 'x' }))).toEqual([name])
+    expect(Object.keys(readOptions([], { [twin]: 'x' }).raw)).toEqual([name])
   })
 
   test('an empty twin is none', () => {
-    expect(readOptions([], { GITCACHE_DATA: '' })).toEqual({})
+    expect(readOptions([], { GITCACHE_DATA: '' }).raw).toEqual({})
   })
 
   test('several upstreams in one twin', () => {
-    const raw = readOptions([], { GITCACHE_UPSTREAM: 'https://a.example http://b.example' })
+    const raw = readOptions([], { GITCACHE_UPSTREAM: 'https://a.example http://b.example' }).raw
     expect(readUpstreams(raw).map(({ url }) => url)).toEqual([
       'https://a.example',
       'http://b.example',
@@ -84,7 +84,7 @@ describe('flags and their twins in the environment', () => {
   })
 
   test.each([' https://a.example', 'https://a.example\n'])('space around a twin: %j', (text) => {
-    const raw = readOptions([], { GITCACHE_UPSTREAM: text })
+    const raw = readOptions([], { GITCACHE_UPSTREAM: text }).raw
     expect(readUpstreams(raw).map(({ url }) => url)).toEqual(['https://a.example'])
   })
 
@@ -176,13 +176,13 @@ describe('upstreams', () => {
     ['http://forge=http://10.0.0.1:3000', 'http://forge', 'http://10.0.0.1:3000'],
     ['http://forge=https://git.example.org/git/', 'http://forge', 'https://git.example.org/git'],
   ])('%s', (text, name, url) => {
-    const raw = readOptions(['--upstream', text], {})
+    const { raw } = readOptions(['--upstream', text], {})
     expect(readUpstreams(raw)).toMatchObject([{ name, url }])
   })
 
   test('TLS and proxy are those of the options', () => {
     const flags = ['--ca-file=/ca', '--client-cert=/c', '--client-key=/k', '--proxy=http://p:3128']
-    const raw = readOptions(['--upstream=https://a.example', ...flags], {})
+    const { raw } = readOptions(['--upstream=https://a.example', ...flags], {})
     expect(readUpstreams(raw)).toMatchObject([
       { caFile: '/ca', clientCert: '/c', clientKey: '/k', proxy: 'http://p:3128' },
     ])
@@ -203,7 +203,7 @@ describe('upstreams', () => {
   ]
 
   test.each(credentials)('%s is refused and its secret not shown', (text) => {
-    const line = complaint(() => readUpstreams(readOptions(['--upstream', text], {})))
+    const line = complaint(() => readUpstreams(readOptions(['--upstream', text], {}).raw))
     expect(line).toContain('GITCACHE_UPSTREAM')
     expect(line).not.toContain('hunter2')
   })

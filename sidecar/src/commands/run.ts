@@ -9,9 +9,9 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { one, type RawOptions, readUpstreams, splitAddress, type Upstream } from '../config.ts'
 import { UserError } from '../errors.ts'
+import { layout } from '../layout.ts'
 import { createSampleUpstream } from '../sample/http-backend.ts'
 import { makeSampleRepository } from '../sample/repositories.ts'
-import { layout } from '../store.ts'
 import { findNginx, type Nginx } from './find-nginx.ts'
 import { type Target, targetOf, writeNginxConf } from './nginx-conf.ts'
 import { spawnChild, stopChild, supervise } from './supervise.ts'
@@ -298,6 +298,8 @@ function startSidecar(
       'queue-length',
       'max-wait',
       'commit-after',
+      'stall-after',
+      'keep-mirrors',
       'max-body',
       'log-level',
     ] as const
@@ -310,6 +312,8 @@ function startSidecar(
       'serve',
       '--data',
       dirs.data,
+      '--drain',
+      '0',
       '--socket',
       dirs.socket,
       '--reports',

@@ -1,21 +1,30 @@
 /** `nginx-git-cache serve`: the sidecar alone. */
-import { chmod, chown, mkdir, rm } from 'node:fs/promises'
-import { connect, createServer, type Server as NetServer } from 'node:net'
+import { chmod, chown, rm } from 'node:fs/promises'
+import type { Server } from 'node:http'
+import type { Server as NetServer } from 'node:net'
 import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import pLimit from 'p-limit'
 import { pino } from 'pino'
 import { startAdmin } from '../admin.ts'
+import { checkAll, hideAfterBoot, showChecked } from '../answer-check.ts'
 import { openAnswers } from '../answers.ts'
 import { openBudget } from '../budget.ts'
 import { type Config, isUnixSocket, type RawOptions, serveConfig, splitAddress } from '../config.ts'
+import { takeControl } from '../control.ts'
 import { UserError } from '../errors.ts'
+import { openFaults } from '../faults.ts'
 import { gitVersion, killAllGit, trackProcessGroups } from '../git.ts'
 import { gitLimit } from '../git-limit.ts'
 import { openJobs } from '../jobs.ts'
 import { openLargeRequests } from '../large-request.ts'
+import { emptyDirectory, type Layout, prepareLayout } from '../layout.ts'
+import { addGauges, createMetrics } from '../metrics.ts'
 import { openMirrors } from '../mirrors.ts'
+import { openRequestLog } from '../request-log.ts'
 import { createSidecarServer } from '../server.ts'
-import { emptyDirectory, type Layout, layout, openStore, prepareLayout } from '../store.ts'
+import { openStore } from '../store.ts'
+import { startUpkeep } from '../upkeep.ts'
 import { groupId } from './users.ts'
 
 /** Debian 12's. Older ones lack GIT_CONFIG_GLOBAL (2.32) and fixes of transfers that nobody checked (2.38). */
@@ -23,39 +32,100 @@ const OLDEST_GIT = [2, 39] as const
 
 /** Packs of cold answers that are indexed, and mirrors that are repacked, at once. */
 const IDLE_PROCESSES = 2
+const DAY = 24 * 3600 * 1000
 
 export async function serve(raw: RawOptions): Promise<void> {
   const config = serveConfig(raw)
   const log = pino({ level: config.logLevel, base: null })
+  const faults = openFaults(log)
   const version = await checkGit()
-  const lock = await lockData(config.data)
+  const control = await takeControl(config.data)
   const dirs = await prepareLayout(config.data)
+  await hideAfterBoot(dirs)
   trackProcessGroups(path.join(dirs.run, 'git'))
+  const metrics = createMetrics({ git: version })
   const limit = gitLimit(config.gitProcesses, config.queueLength)
   const store = openStore(dirs)
   const idle = pLimit(IDLE_PROCESSES)
-  const mirrors = openMirrors(dirs, limit, idle, config.makeMirrors)
-  const budget = openBudget({ dirs, mirrors, log, limit: config.cacheSize })
+  const mirrors = openMirrors(dirs, limit, idle, config.makeMirrors, faults, metrics)
+  const shown = showChecked(dirs, faults).catch((error) => faults('GITCACHE_EVICT', error))
+  const budget = openBudget({
+    dirs,
+    store,
+    mirrors,
+    log,
+    faults,
+    metrics,
+    limit: config.cacheSize,
+    ready: shown,
+  })
   store.onStored = budget.stored
+  addGauges(metrics, {
+    gitProcesses: limit.running,
+    gitQueue: limit.waiting,
+    sizes: budget.sizes,
+  })
   const jobs = openJobs()
-  const answers = openAnswers({ config, dirs, store, jobs, mirrors, limit, idle, log })
+  const answers = openAnswers({
+    config,
+    dirs,
+    store,
+    jobs,
+    mirrors,
+    limit,
+    idle,
+    faults,
+    metrics,
+    log,
+  })
   const large = openLargeRequests(config, answers)
-  const server = createSidecarServer({ answers, jobs, large, secret: config.secret, log })
+  const requests = openRequestLog(log)
+  const server = createSidecarServer({
+    answers,
+    jobs,
+    large,
+    secret: config.secret,
+    requests,
+    faults,
+  })
   await listen(server, config)
-  const admin = await startAdmin(config, dirs, version, budget)
+  const admin = await startAdmin(config, dirs, metrics, budget)
+  control.serve(async (repository) => {
+    jobs.abort(repository)
+    const gone = await mirrors.purge(repository)
+    const removed = { answers: await store.purge(repository), mirrors: gone }
+    log.info({ repo: repository, ...removed }, 'purged')
+    return removed
+  })
+  const keepMirrors = config.keepMirrors * DAY
+  const upkeep = startUpkeep({ mirrors, store, idle, faults, keepMirrors })
+  shown.then(() => checkAll(dirs, store, faults)).catch((error) => faults('GITCACHE_EVICT', error))
   log.info(
     { socket: config.socket, git: version, upstreams: config.upstreams.map((u) => u.name) },
     'ready'
   )
 
-  await stopSignal()
+  const stopped = await stopSignal()
+  if (stopped === 'SIGTERM' && config.drain > 0) {
+    admin.drain()
+    log.info({ seconds: config.drain }, 'draining: what comes now is passed by nginx')
+    await drained(server, config.drain * 1000)
+  }
+  upkeep.stop()
   budget.stop()
   killAllGit()
   server.close()
   server.closeAllConnections()
   await admin.close()
-  lock.close()
+  control.close()
   await leaveNothing(config, dirs)
+}
+
+/** Takes no more requests; resolves when all answers are out, or in time, or at a second signal. */
+async function drained(server: Server, milliseconds: number): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+  server.closeIdleConnections()
+  await Promise.race([closed, stopSignal(), sleep(milliseconds, undefined, { ref: false })])
 }
 
 async function checkGit(): Promise<string> {
@@ -70,33 +140,6 @@ async function checkGit(): Promise<string> {
     )
   }
   return version
-}
-
-/** A listening socket is a lock that a SIGKILL releases: a connection tells whether its owner lives. */
-async function lockData(data: string): Promise<NetServer> {
-  const file = path.join(layout(data).run, 'lock')
-  if (await connects(file)) {
-    throw new UserError(
-      'GITCACHE_LOCKED',
-      `--data ${data} is in use by another sidecar`,
-      'stop it, or give this one a directory of its own'
-    )
-  }
-  await mkdir(path.dirname(file), { recursive: true, mode: 0o750 })
-  await rm(file, { force: true })
-  const lock = createServer((socket) => socket.end())
-  await listenOn(lock, { path: file })
-  return lock
-}
-
-function connects(file: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(file, () => {
-      socket.destroy()
-      resolve(true)
-    })
-    socket.once('error', () => resolve(false))
-  })
 }
 
 async function listen(
@@ -129,10 +172,9 @@ function listenOn(server: NetServer, where: object): Promise<void> {
   })
 }
 
-function stopSignal(): Promise<void> {
+function stopSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
-    process.once('SIGTERM', () => resolve())
-    process.once('SIGINT', () => resolve())
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve)
   })
 }
 

@@ -1,0 +1,117 @@
+/**
+ * Stored answers after a crash. A file may be short or wrong then, and nginx serves what it finds:
+ * after a new start of the machine no answer is where nginx looks before its two ends have been
+ * looked at. In each life all are read once, slowly, and their packs' checksums compared.
+ */
+import { createHash } from 'node:crypto'
+import { mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Faults } from './faults.ts'
+import type { Layout } from './layout.ts'
+import { packData } from './pack-data.ts'
+import { readAnswerName, type Store } from './store.ts'
+
+/** Changes with each start of the machine. Source: proc_sys_kernel(5). */
+const BOOT_ID = '/proc/sys/kernel/random/boot_id'
+const FLUSH = '0000'
+/** Between two answers that are read, so that clients have the disk. Milliseconds. */
+const PAUSE = 20
+/** As long as the checksums of sha1 and sha256. */
+const CHECKSUMS = [
+  ['sha1', 20],
+  ['sha256', 32],
+] as const
+
+/** Takes all answers away from nginx where the machine was started anew. */
+export async function hideAfterBoot(dirs: Layout): Promise<void> {
+  const file = path.join(dirs.run, 'boot')
+  const now = await readFile(BOOT_ID, 'utf8').catch(() => '')
+  const before = await readFile(file, 'utf8').catch(() => null)
+  if (before !== null && before !== now) {
+    for (const shard of await readdir(dirs.packs)) {
+      const hidden = path.join(dirs.unchecked, shard)
+      await mkdir(hidden, { recursive: true, mode: 0o750 })
+      for (const name of await readdir(path.join(dirs.packs, shard))) {
+        await rename(path.join(dirs.packs, shard, name), path.join(hidden, name))
+      }
+    }
+  }
+  await writeFile(file, now)
+}
+
+/** Gives back what was hidden and looks whole. */
+export async function showChecked(dirs: Layout, faults: Faults): Promise<void> {
+  for (const shard of await readdir(dirs.unchecked)) {
+    const from = path.join(dirs.unchecked, shard)
+    const to = path.join(dirs.packs, shard)
+    await mkdir(to, { recursive: true, mode: 0o750 })
+    const names = await readdir(from)
+    // What says whose an answer is comes first, as when it was stored.
+    const tags = names.filter((name) => readAnswerName(name)?.tag)
+    await Promise.all(tags.map((name) => rename(path.join(from, name), path.join(to, name))))
+    await Promise.all(
+      names.map(async (name) => {
+        if (readAnswerName(name)?.tag !== '') return
+        if (await looksWhole(path.join(from, name))) {
+          await rename(path.join(from, name), path.join(to, name))
+        } else {
+          faults('GITCACHE_PACK_DAMAGED', 'its ends', { key: name })
+        }
+      })
+    )
+    await rm(from, { recursive: true, force: true })
+  }
+}
+
+/** Reads all answers, one at a time. */
+export async function checkAll(dirs: Layout, store: Store, faults: Faults): Promise<void> {
+  for (const shard of await readdir(dirs.packs)) {
+    for (const name of await readdir(path.join(dirs.packs, shard))) {
+      const answer = readAnswerName(name)
+      if (answer === null || answer.tag === '') continue
+      if (!(await isWhole(path.join(dirs.packs, shard, answer.key)))) {
+        faults('GITCACHE_PACK_DAMAGED', 'its checksum', { key: answer.key })
+        await store.remove(answer.key, answer.tag)
+      }
+      await sleep(PAUSE, undefined, { ref: false })
+    }
+  }
+}
+
+/** It begins with a pkt-line and ends with a flush. */
+async function looksWhole(file: string): Promise<boolean> {
+  const handle = await open(file)
+  try {
+    const { size } = await handle.stat()
+    const { buffer } = await handle.read(Buffer.alloc(4), 0, 4, 0)
+    const { buffer: last } = await handle.read(Buffer.alloc(4), 0, 4, Math.max(0, size - 4))
+    return /^[0-9a-f]{4}$/.test(buffer.toString()) && last.toString() === FLUSH
+  } finally {
+    await handle.close()
+  }
+}
+
+/** What its pack says of itself is true. An answer that is gone meanwhile is nobody's trouble. */
+export async function isWhole(file: string): Promise<boolean> {
+  try {
+    if (!(await looksWhole(file))) return false
+    const sums = CHECKSUMS.map(([name, length]) => ({ length, hash: createHash(name) }))
+    let last: Buffer = Buffer.alloc(0)
+    for await (const piece of packData(file)) {
+      const bytes = Buffer.concat([last, piece])
+      const end = Math.max(0, bytes.length - 32)
+      for (const { hash } of sums) hash.update(bytes.subarray(0, end))
+      last = bytes.subarray(end)
+    }
+    return last.length === 32 && sums.some(({ length, hash }) => endsWith(last, hash, length))
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT'
+  }
+}
+
+/** `last`: the 32 bytes at the pack's end; the hash has all before them. */
+function endsWith(last: Buffer, hash: ReturnType<typeof createHash>, length: number): boolean {
+  const sum = hash.update(last.subarray(0, last.length - length)).digest()
+  return sum.equals(last.subarray(last.length - length))
+}

@@ -1,0 +1,109 @@
+/**
+ * The socket DATA/sidecar/lock. That it listens is the lock on the data directory: a SIGKILL
+ * releases it. By it `nginx-git-cache purge` reaches the sidecar; only our user and root can open it.
+ */
+import { mkdir, rm } from 'node:fs/promises'
+import {
+  createServer,
+  request as httpRequest,
+  type IncomingMessage,
+  type ServerResponse,
+} from 'node:http'
+import path from 'node:path'
+import { text } from 'node:stream/consumers'
+import { z } from 'zod'
+import { UserError } from './errors.ts'
+import { layout } from './layout.ts'
+
+export const purged = z.object({ answers: z.number(), mirrors: z.number() })
+export type Purged = z.infer<typeof purged>
+/** `repository`: as repositoryId gives it. */
+export type Purge = (repository: string) => Promise<Purged>
+
+export interface Control {
+  /** Answers purges from now on. */
+  serve(purge: Purge): void
+  /** Gives the data directory free. */
+  close(): void
+}
+
+function socketOf(data: string): string {
+  return path.join(layout(data).run, 'lock')
+}
+
+/** Throws UserError where another sidecar has it. */
+export async function takeControl(data: string): Promise<Control> {
+  const file = socketOf(data)
+  if ((await askSidecar(data, 'GET', '')) !== null) {
+    throw new UserError(
+      'GITCACHE_LOCKED',
+      `--data ${data} is in use by another sidecar`,
+      'stop it, or give this one a directory of its own'
+    )
+  }
+  await mkdir(path.dirname(file), { recursive: true, mode: 0o750 })
+  await rm(file, { force: true })
+  let purge: Purge | null = null
+  const server = createServer((message, response) => {
+    answer(message, response, purge).catch(() => response.destroy())
+  })
+  const mask = process.umask(0o177)
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', (error) =>
+        reject(new UserError('GITCACHE_LOCKED', error.message, 'give a --data that is writable'))
+      )
+      server.listen(file, resolve)
+    })
+  } finally {
+    process.umask(mask)
+  }
+  return {
+    serve: (given) => {
+      purge = given
+    },
+    close: () => {
+      server.close()
+      server.closeAllConnections()
+    },
+  }
+}
+
+async function answer(
+  message: IncomingMessage,
+  response: ServerResponse,
+  purge: Purge | null
+): Promise<void> {
+  const repository = await text(message)
+  const asked = message.method === 'POST' && purge !== null
+  const body = asked ? JSON.stringify(await purge(repository)) : '{}'
+  response.writeHead(asked || message.method === 'GET' ? 200 : 503).end(body)
+}
+
+/** Asks the sidecar that runs on this directory to purge. Null where none runs. */
+export async function purgeBySidecar(data: string, repository: string): Promise<Purged | null> {
+  const body = await askSidecar(data, 'POST', repository)
+  return body === null ? null : purged.parse(JSON.parse(body))
+}
+
+function askSidecar(data: string, method: string, body: string): Promise<string | null> {
+  return new Promise((resolve, reject) => {
+    const asked = httpRequest({ socketPath: socketOf(data), method, path: '/' }, (response) => {
+      text(response).then(resolve, reject)
+    })
+    asked.once('error', (error: NodeJS.ErrnoException) => {
+      const nobody = error.code === 'ENOENT' || error.code === 'ECONNREFUSED'
+      if (nobody) resolve(null)
+      else reject(unreachable(data, error))
+    })
+    asked.end(body)
+  })
+}
+
+function unreachable(data: string, error: NodeJS.ErrnoException): UserError {
+  return new UserError(
+    'GITCACHE_LOCKED',
+    `--data ${data}: ${error.message}`,
+    'run it as the user that the sidecar runs as, or as root'
+  )
+}

@@ -1,0 +1,46 @@
+/** What is wrong with the machine, said once: the same fault repeated is counted, not repeated. */
+import type { Logger } from 'pino'
+
+/** Code: a sentence, and what to do about it. */
+const FAULTS = {
+  GITCACHE_STORE: [
+    'an answer could not be stored; clients get theirs all the same',
+    'look at free space, inodes and mode of --data',
+  ],
+  GITCACHE_MIRROR_DAMAGED: [
+    'a mirror is damaged and was set aside; the next fetch makes a new one',
+    'look at the disk below --data',
+  ],
+  GITCACHE_PACK_DAMAGED: ['a stored answer is damaged and was removed', 'look at the disk'],
+  GITCACHE_EVICT: ['--data could not be looked through', 'look at the mode of --data'],
+  GITCACHE_UPKEEP: ['upkeep of a mirror failed; it is used as it is', 'see the error'],
+  GITCACHE_INTERNAL: ['a request failed in a way that nobody foresaw', 'please report it'],
+} as const satisfies Record<string, readonly [sentence: string, hint: string]>
+
+export type FaultCode = keyof typeof FAULTS
+
+/** MUST NOT be given anything with credentials in it. */
+export type Faults = (code: FaultCode, error: unknown, fields?: Record<string, unknown>) => void
+
+const PERIOD = 60_000
+
+export function openFaults(log: Logger): Faults {
+  const repeated = new Map<FaultCode, number>()
+
+  return (code, error, fields = {}) => {
+    const count = repeated.get(code)
+    if (count !== undefined) {
+      repeated.set(code, count + 1)
+      return
+    }
+    const [sentence, hint] = FAULTS[code]
+    log.error({ code, hint, error: String(error), ...fields }, sentence)
+    repeated.set(code, 0)
+    const timer = setTimeout(() => {
+      const more = repeated.get(code) ?? 0
+      repeated.delete(code)
+      if (more > 0) log.error({ code, repeated: more }, 'the same again')
+    }, PERIOD)
+    timer.unref()
+  }
+}

@@ -1,0 +1,61 @@
+/** The data directory: what lies where, and what of it a previous life may have left. */
+import { mkdir, readdir, rm, stat } from 'node:fs/promises'
+import path from 'node:path'
+
+export interface Layout {
+  packs: string
+  /** Answers of a machine that was started anew, until they have been looked at. */
+  unchecked: string
+  mirrors: string
+  tmp: string
+  run: string
+}
+
+export function layout(data: string): Layout {
+  return {
+    packs: path.join(data, 'packs'),
+    unchecked: path.join(data, 'unchecked'),
+    mirrors: path.join(data, 'mirrors'),
+    tmp: path.join(data, 'tmp'),
+    /** The sidecar's own: lock, process groups. DATA/run is the supervisor's. */
+    run: path.join(data, 'sidecar'),
+  }
+}
+
+/** Makes the directories, and empties tmp/ of a previous life: spools, views, half-made mirrors. */
+export async function prepareLayout(data: string): Promise<Layout> {
+  const dirs = layout(data)
+  for (const dir of Object.values(dirs)) await mkdir(dir, { recursive: true, mode: 0o750 })
+  await emptyDirectory(dirs.tmp)
+  return dirs
+}
+
+/** Empties and does not remove: what holds DATA may belong to root. */
+export async function emptyDirectory(dir: string): Promise<void> {
+  for (const name of await readdir(dir)) {
+    await rm(path.join(dir, name), { recursive: true, force: true })
+  }
+}
+
+let serial = 0
+
+/** A name under tmp/ that no other in this life has. */
+export function temporaryName(dirs: Layout, kind: string): string {
+  serial += 1
+  return path.join(dirs.tmp, `${kind}-${serial}`)
+}
+
+/** Bytes of all files below; what goes away meanwhile does not count. */
+export async function sizeOf(dir: string): Promise<number> {
+  const entries = await readdir(dir, { recursive: true, withFileTypes: true }).catch(() => [])
+  const files = entries.filter((entry) => entry.isFile())
+  const sizes = await Promise.all(
+    files.map(({ parentPath, name }) =>
+      stat(path.join(parentPath, name)).then(
+        ({ size }) => size,
+        () => 0
+      )
+    )
+  )
+  return sizes.reduce((sum, size) => sum + size, 0)
+}
