@@ -1,0 +1,101 @@
+/** A job whose disk takes only so much: who reads gets all of it, nobody reads half, nothing is stored. */
+import type { ServerResponse } from 'node:http'
+import { Writable } from 'node:stream'
+import fc from 'fast-check'
+import { afterAll, expect, test } from 'vitest'
+import { Job } from '../../sidecar/src/job.ts'
+import { prepareLayout } from '../../sidecar/src/layout.ts'
+import { openStore, type SpoolFile } from '../../sidecar/src/store.ts'
+import { scratch } from '../support/git.ts'
+
+const work = scratch()
+afterAll(work.remove)
+
+const dirs = await prepareLayout(work.dir)
+
+/** A file that takes `room` bytes: the write that goes beyond takes a part, the next none. */
+async function spoolOf(room: number): Promise<SpoolFile> {
+  const spool = await openStore(dirs).create('/a')
+  const { handle } = spool
+  let left = room
+  const write = async (bytes: Uint8Array, offset: number, length: number, position: number) => {
+    if (left === 0) throw Object.assign(new Error('no space left'), { code: 'ENOSPC' })
+    const taken = Math.min(left, length)
+    left -= taken
+    return handle.write(bytes, offset, taken, position)
+  }
+  const short = new Proxy(handle, {
+    get: (target, name) => {
+      const value = name === 'write' ? write : Reflect.get(target, name, target)
+      return typeof value === 'function' && name !== 'write' ? value.bind(target) : value
+    },
+  })
+  return { ...spool, handle: short }
+}
+
+function pkt(band: number, payload: Buffer): Buffer {
+  const head = (payload.length + 5).toString(16).padStart(4, '0')
+  return Buffer.concat([Buffer.from(head), Buffer.from([band]), payload])
+}
+
+/** An answer of so many packets of so many bytes. */
+function answerOf(packets: number, bytes: number): Buffer {
+  const pack = Array.from({ length: packets }, (_, i) => pkt(1, Buffer.alloc(bytes, i + 1)))
+  return Buffer.concat([Buffer.from('000dpackfile\n'), ...pack, Buffer.from('0000')])
+}
+
+/** A client that takes each write after so many milliseconds. */
+function reader(pause: number): { response: ServerResponse; bytes: () => Buffer } {
+  const chunks: Buffer[] = []
+  const sink = new Writable({
+    write: (chunk: Buffer, _, done) => {
+      chunks.push(Buffer.from(chunk))
+      setTimeout(done, pause)
+    },
+  })
+  return { response: sink as unknown as ServerResponse, bytes: () => Buffer.concat(chunks) }
+}
+
+function record(job: Job, answer: Buffer): Promise<void> {
+  async function* pieces() {
+    for (let at = 0; at < answer.length; at += 65536) yield answer.subarray(at, at + 65536)
+  }
+  return job.record({
+    stdout: pieces(),
+    done: Promise.resolve({ code: 0, stderr: '' }),
+    kill: () => {},
+  })
+}
+
+test('wherever the disk ends, every reader who began in time gets every byte', async () => {
+  const answer = answerOf(200, 60_000)
+  await fc.assert(
+    fc.asyncProperty(
+      fc.integer({ min: 0, max: answer.length }),
+      fc.array(fc.integer({ min: 0, max: 2 }), { minLength: 1, maxLength: 4 }),
+      async (room, pauses) => {
+        const job = new Job(2, await spoolOf(room), false)
+        const readers = pauses.map(reader)
+        const sent = readers.map(({ response }) => job.send(response, false))
+        await record(job, answer)
+        await Promise.all(sent)
+        for (const { bytes } of readers) expect(bytes().equals(answer)).toBe(true)
+        expect(job.lost === null).toBe(room === answer.length)
+        job.retire()
+      }
+    ),
+    { numRuns: 12 }
+  )
+})
+
+test('who comes when some of it is gone is told so', async () => {
+  const answer = answerOf(200, 60_000)
+  const job = new Job(2, await spoolOf(100_000), false)
+  const first = reader(0)
+  const sent = job.send(first.response, false)
+  expect(job.isReadable).toBe(true)
+  await record(job, answer)
+  await sent
+  expect(job.isReadable).toBe(false)
+  expect(first.bytes().equals(answer)).toBe(true)
+})

@@ -1,0 +1,170 @@
+/** Mirrors on disk: damage is found, what a killed git left is removed, what is old goes. */
+import {
+  copyFileSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
+import path from 'node:path'
+import pLimit from 'p-limit'
+import { afterAll, expect, test } from 'vitest'
+import { gitLimit } from '../../sidecar/src/git-limit.ts'
+import { prepareLayout } from '../../sidecar/src/layout.ts'
+import { createMetrics } from '../../sidecar/src/metrics.ts'
+import { improve, initMirror, type MirrorName, NAME_FILE } from '../../sidecar/src/mirror.ts'
+import { isSound, removeLeftBehind } from '../../sidecar/src/mirror-check.ts'
+import { openMirrors } from '../../sidecar/src/mirrors.ts'
+import { openStore } from '../../sidecar/src/store.ts'
+import { startUpkeep } from '../../sidecar/src/upkeep.ts'
+import { git, makeRepository, scratch, tryGit } from '../support/git.ts'
+
+const work = scratch()
+afterAll(work.remove)
+const DAY = 24 * 3600 * 1000
+const KEEP = 'refs/keep'
+
+const upstream = path.join(work.dir, 'upstream.git')
+makeRepository(upstream)
+
+/** A data directory with one mirror, made as the sidecar makes it but from a path. */
+async function setUp(name: string) {
+  const dirs = await prepareLayout(path.join(work.dir, name))
+  const faults: string[] = []
+  const idle = pLimit(1)
+  const note = (code: string) => void faults.push(code)
+  const metrics = createMetrics({ git: '' })
+  const mirrors = openMirrors(dirs, gitLimit(1, 10), idle, 'never', note, metrics)
+  const of: MirrorName = { upstream: 'http://u', repository: '/a', format: 'sha1' }
+  const tmp = path.join(dirs.tmp, 'made')
+  await initMirror(of, tmp)
+  git(['--git-dir', tmp, '-c', 'fetch.unpackLimit=1', 'fetch', '-q', upstream, '+refs/*:refs/*'])
+  await improve(tmp)
+  writeFileSync(path.join(tmp, NAME_FILE), JSON.stringify(of))
+  const dir = await placeOf(mirrors, dirs.mirrors, of, tmp)
+  const store = openStore(dirs)
+  const upkeep = startUpkeep({ mirrors, store, idle, faults: note, keepMirrors: 30 * DAY })
+  afterAll(upkeep.stop)
+  return { dirs, dir, of, mirrors, upkeep, faults }
+}
+
+/** Where the mirror belongs: what `find` then finds. */
+async function placeOf(
+  mirrors: ReturnType<typeof openMirrors>,
+  root: string,
+  of: MirrorName,
+  tmp: string
+): Promise<string> {
+  const id = createHash('sha256')
+    .update([of.upstream, of.repository, of.format].join('\n'))
+    .digest('hex')
+  const dir = path.join(root, id.slice(0, 2), `${id}.git`)
+  mkdirSync(path.dirname(dir), { recursive: true })
+  renameSync(tmp, dir)
+  expect(await mirrors.find(of)).toBe(dir)
+  return dir
+}
+
+function packsOf(dir: string, ending: string): string[] {
+  return readdirSync(path.join(dir, 'objects/pack')).filter((name) => name.endsWith(ending))
+}
+
+test('each of its files may be damaged, and is found so', async () => {
+  const { dir, of } = await setUp('damage')
+  expect(await isSound(dir, of)).toBe(true)
+  const files = [
+    ...readdirSync(path.join(dir, 'objects/pack')).map((name) => `objects/pack/${name}`),
+    'objects/info/commit-graph',
+    'packed-refs',
+    'config',
+    NAME_FILE,
+  ].filter((file) => existsSync(path.join(dir, file)))
+  expect(files.length).toBeGreaterThan(7)
+  for (const name of files) {
+    const file = path.join(dir, name)
+    const bytes = readFileSync(file)
+    copyFileSync(file, `${work.dir}/kept`)
+    writeFileSync(file, bytes.subarray(0, Math.floor(bytes.length / 2)), { mode: 0o600 })
+    expect(await isSound(dir, of), `${name} cut`).toBe(false)
+    const flipped = Buffer.from(bytes)
+    const at = Math.floor(bytes.length / 2)
+    flipped[at] = (flipped[at] ?? 0) ^ 0x10
+    writeFileSync(file, flipped)
+    if (/\.(pack|idx|bitmap|rev)$|multi-pack-index|graph/.test(name)) {
+      expect(await isSound(dir, of), `${name} flipped`).toBe(false)
+    }
+    copyFileSync(`${work.dir}/kept`, file)
+  }
+  expect(await isSound(dir, of)).toBe(true)
+})
+
+test('what a git that was killed has left is removed, and nothing else', async () => {
+  const { dir, of } = await setUp('left')
+  const before = readdirSync(dir, { recursive: true }).sort()
+  const left = ['packed-refs.lock', 'HEAD.lock', 'objects/pack/multi-pack-index.lock']
+  const halves = ['objects/pack/tmp_pack_abc', 'objects/pack/.tmp-12-pack-1.pack']
+  for (const name of [...left, ...halves]) writeFileSync(path.join(dir, name), 'x')
+  expect(tryGit(['--git-dir', dir, 'pack-refs', '--all']).status).not.toBe(0)
+  await removeLeftBehind(dir)
+  expect(readdirSync(dir, { recursive: true }).sort()).toEqual(before)
+  expect(tryGit(['--git-dir', dir, 'pack-refs', '--all']).status).toBe(0)
+  expect(await isSound(dir, of)).toBe(true)
+})
+
+test('upkeep: many packs become few, old keep refs go, and then what only they kept', async () => {
+  const { dir, mirrors, upkeep, faults, of } = await setUp('upkeep')
+  const now = Date.now()
+  const main = git(['--git-dir', dir, 'rev-parse', 'main'])
+  const id = ['-c', 'user.name=a', '-c', 'user.email=a@example.org']
+  const secrets: string[] = []
+  for (let i = 0; i < 9; i++) {
+    const tree = git(['--git-dir', upstream, 'mktree'], '')
+    const commit = [...id, '--git-dir', upstream, 'commit-tree', '-m', `${i}`, '-p', main, tree]
+    const oid = git(commit)
+    git(['--git-dir', upstream, 'update-ref', 'refs/pull/1', oid])
+    const fetch = ['fetch', '-q', upstream, `refs/pull/1:${KEEP}/${oid}`]
+    git(['--git-dir', dir, '-c', 'fetch.unpackLimit=1', ...fetch])
+    secrets.push(oid)
+  }
+  expect(packsOf(dir, '.pack').length).toBeGreaterThan(8)
+  await upkeep.run(now)
+  expect(packsOf(dir, '.pack').length).toBeLessThan(8)
+  expect(readdirSync(path.join(dir, KEEP)).length).toBe(9)
+
+  const [first = '', second = ''] = secrets
+  const old = (now - 15 * DAY) / 1000
+  utimesSync(path.join(dir, KEEP, first), old, old)
+  await upkeep.run(now)
+  expect(readdirSync(path.join(dir, KEEP)).includes(first)).toBe(false)
+  expect(readdirSync(path.join(dir, KEEP)).length).toBe(8)
+
+  const there = (oid: string) => tryGit(['--git-dir', dir, 'cat-file', '-e', oid]).status === 0
+  for (const name of readdirSync(path.join(dir, 'objects/pack'))) {
+    utimesSync(path.join(dir, 'objects/pack', name), old, old)
+  }
+  expect(there(first)).toBe(true)
+  await upkeep.run(now + 8 * DAY)
+  expect(there(first)).toBe(false)
+  expect(faults).toEqual([])
+  expect(there(second)).toBe(true)
+  expect(git(['--git-dir', dir, 'fsck', '--no-dangling'])).toBe('')
+  expect(await isSound(dir, of)).toBe(true)
+  expect(await mirrors.find(of)).toBe(dir)
+})
+
+test('a mirror that nobody has used for long is removed', async () => {
+  const { dir, upkeep } = await setUp('unused')
+  await upkeep.run(Date.now() + 29 * DAY)
+  expect(existsSync(dir)).toBe(true)
+  await upkeep.run(Date.now() + 31 * DAY)
+  expect(existsSync(dir)).toBe(false)
+})
+
+test('purge takes the mirror of a repository', async () => {
+  const { dir, mirrors, of } = await setUp('purge')
+  expect(await mirrors.purge('/b')).toBe(0)
+  expect(await mirrors.purge('/a')).toBe(1)
+  expect(existsSync(dir)).toBe(false)
+  expect(await mirrors.find(of)).toBe(null)
+})
