@@ -100,18 +100,24 @@ export async function indexPack(
   return code === 0 ? 'sound' : broken ? 'broken' : 'damaged'
 }
 
+const WITH_BITMAP = ['--write-midx', '--write-bitmap-index']
+
 /** What makes generation cheap: bitmaps and a commit-graph. git-repack(1), git-commit-graph(1). */
-export async function improve(dir: string): Promise<GitResult> {
-  const repack = ['repack', '--quiet', '-d', '--geometric=2', '--write-midx']
-  const repacked = await git(dir, [...repack, '--write-bitmap-index'], { idle: true })
-  const graph = await git(dir, ['commit-graph', 'write', '--reachable'], { idle: true })
-  return repacked.code === 0 ? graph : repacked
+export function improve(dir: string): Promise<GitResult> {
+  return repack(dir, ['--geometric=2'])
 }
 
 /** Drops what no ref has reached for `age`, as git-repack(1) means `--cruft-expiration`. */
 export function prune(dir: string, age: string): Promise<GitResult> {
-  const repack = ['repack', '--quiet', '-d', '--cruft', `--cruft-expiration=${age}`]
-  return git(dir, [...repack, '--write-midx', '--write-bitmap-index'], { idle: true })
+  return repack(dir, ['--cruft', `--cruft-expiration=${age}`])
+}
+
+/** The commit-graph afterwards: it must not name a commit that has gone. */
+async function repack(dir: string, how: string[]): Promise<GitResult> {
+  const idle = { idle: true }
+  const repacked = await git(dir, ['repack', '--quiet', '-d', ...how, ...WITH_BITMAP], idle)
+  const graph = await git(dir, ['commit-graph', 'write', '--reachable'], idle)
+  return repacked.code === 0 ? graph : repacked
 }
 
 /** Refs that keep what was fetched by id. */
