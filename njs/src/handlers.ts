@@ -26,10 +26,11 @@ import { keyOf } from './git/key.ts'
 import type { PktSource } from './git/pkt-line.ts'
 import type { Reason } from './git/reasons.ts'
 import { parseRepositoryPath, stripPrefix } from './git/repository-path.ts'
+import { secondsToHold } from './git/retry-after.ts'
 import type { NginxRequest, SubrequestOptions } from './ngx.ts'
 import { crashesInSubrequests } from './njs-version.ts'
 import { readAddresses, readSettings, type Settings } from './settings.ts'
-import { isStored, sha256 } from './stored.ts'
+import { isHeld, isStored, sha256 } from './stored.ts'
 import { clientLocation, refsOf, upstreamTarget } from './target.ts'
 
 /** Bodies up to this size, inflated, are read here; larger ones would stop the worker too long. */
@@ -190,10 +191,13 @@ async function answer(
   path: string,
   request: FetchRequest
 ): Promise<Act> {
+  if (isHeld(settings.packs, settings.upstream)) {
+    return passed('overloaded')
+  }
   const asked = Date.now()
   const verdict = await authorizeInTime(r, settings, request)
   if (verdict.kind === 'pass') {
-    return passed(verdict.reason)
+    return r.variables['gitcache_hold'] === '' ? passed(verdict.reason) : hold(r, settings, path)
   }
   const key = keyOf(sha256, verdict.request, verdict.tags, settings.upstream, path)
   if (isStored(settings.packs, key)) {
@@ -210,6 +214,19 @@ async function answer(
     }
   }
   return follow(settings.packs, state)
+}
+
+/** Upstream has more to do than it can: nobody is asked for anybody until the time that it gave. */
+async function hold(r: NginxRequest, settings: Settings, path: string): Promise<Act> {
+  const order = {
+    secret: settings.secret,
+    id: r.variables['request_id'],
+    upstream: settings.upstream,
+    path,
+    hold: Number(r.variables['gitcache_hold']),
+  }
+  await sidecar(r, 'hold', JSON.stringify(order))
+  return passed('overloaded')
 }
 
 /** Asks upstream in subrequests, which carry the client's headers and the operator's. */
@@ -302,6 +319,8 @@ async function ask(r: NginxRequest, location: string, body: string | null): Prom
   }
   const reply = await r.subrequest(internal(r, location), options)
   if (isOver(r, size) || reply.status !== 200 || reply.responseBuffer === undefined) {
+    const seconds = secondsToHold(reply.status, String(reply.headersOut['Retry-After'] || ''))
+    if (seconds > 0) r.variables['gitcache_hold'] = String(seconds)
     return null
   }
   return decoded(reply.responseBuffer, reply.headersOut['Content-Encoding'], MAX_ANSWER)
@@ -336,6 +355,9 @@ async function readBySidecar(r: NginxRequest, settings: Settings, path: string):
     upstream: settings.upstream,
     path,
   }
+  if (isHeld(settings.packs, settings.upstream)) {
+    return passed('overloaded')
+  }
   const ticket = await sidecar(r, 'ticket', JSON.stringify(order))
   if (ticket.state !== 'ticket' || !isJob(ticket.job)) {
     return follow(settings.packs, ticket)
@@ -348,7 +370,7 @@ async function readBySidecar(r: NginxRequest, settings: Settings, path: string):
 /** A question to the sidecar; `body` null: the client's own. */
 async function sidecar(
   r: NginxRequest,
-  location: 'prepare' | 'ticket' | 'read',
+  location: 'prepare' | 'ticket' | 'read' | 'hold',
   body: string | null
 ): Promise<SidecarState> {
   r.variables['gitcache_result'] = 'pass; reason=sidecar'

@@ -1,6 +1,7 @@
 /** Stored answers: their files, as the sidecar names them. */
 import crypto from 'crypto'
 import fs from 'fs'
+import { holdName } from './git/retry-after.ts'
 
 export function sha256(text: string): string {
   return crypto.createHash('sha256').update(text).digest('hex') as string
@@ -8,6 +9,15 @@ export function sha256(text: string): string {
 
 export function packFile(packs: string, key: string): string {
   return packs + '/' + key.substring(0, 2) + '/' + key
+}
+
+/** Whether upstream has asked to be left alone, and that is not over. */
+export function isHeld(packs: string, upstream: string): boolean {
+  try {
+    return fs.statSync(packs + '/' + holdName(upstream)).mtimeMs > Date.now()
+  } catch {
+    return false
+  }
 }
 
 export function isStored(packs: string, key: string): boolean {

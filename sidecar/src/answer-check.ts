@@ -10,7 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Faults } from './faults.ts'
 import type { Layout } from './layout.ts'
 import { packData } from './pack-data.ts'
-import { readAnswerName, type Store } from './store.ts'
+import { readAnswerName, type Store, shardsOf } from './store.ts'
 
 /** Changes with each start of the machine. Source: proc_sys_kernel(5). */
 const BOOT_ID = '/proc/sys/kernel/random/boot_id'
@@ -29,7 +29,7 @@ export async function hideAfterBoot(dirs: Layout): Promise<void> {
   const now = await readFile(BOOT_ID, 'utf8').catch(() => '')
   const before = await readFile(file, 'utf8').catch(() => null)
   if (before !== null && before !== now) {
-    for (const shard of await readdir(dirs.packs)) {
+    for (const shard of await shardsOf(dirs.packs)) {
       const hidden = path.join(dirs.unchecked, shard)
       await mkdir(hidden, { recursive: true, mode: 0o750 })
       for (const name of await readdir(path.join(dirs.packs, shard))) {
@@ -42,7 +42,7 @@ export async function hideAfterBoot(dirs: Layout): Promise<void> {
 
 /** Gives back what was hidden and looks whole. */
 export async function showChecked(dirs: Layout, faults: Faults): Promise<void> {
-  for (const shard of await readdir(dirs.unchecked)) {
+  for (const shard of await shardsOf(dirs.unchecked)) {
     const from = path.join(dirs.unchecked, shard)
     const to = path.join(dirs.packs, shard)
     await mkdir(to, { recursive: true, mode: 0o750 })
@@ -64,9 +64,10 @@ export async function showChecked(dirs: Layout, faults: Faults): Promise<void> {
   }
 }
 
-/** Reads all answers, one at a time. */
-export async function checkAll(dirs: Layout, store: Store, faults: Faults): Promise<void> {
-  for (const shard of await readdir(dirs.packs)) {
+/** Reads all answers, one at a time; resolves to how many. */
+export async function checkAll(dirs: Layout, store: Store, faults: Faults): Promise<number> {
+  let count = 0
+  for (const shard of await shardsOf(dirs.packs)) {
     for (const name of await readdir(path.join(dirs.packs, shard))) {
       const answer = readAnswerName(name)
       if (answer === null || answer.tag === '') continue
@@ -74,9 +75,11 @@ export async function checkAll(dirs: Layout, store: Store, faults: Faults): Prom
         faults('GITCACHE_PACK_DAMAGED', 'its checksum', { key: answer.key })
         await store.remove(answer.key, answer.tag)
       }
+      count += 1
       await sleep(PAUSE, undefined, { ref: false })
     }
   }
+  return count
 }
 
 /** It begins with a pkt-line and ends with a flush. */

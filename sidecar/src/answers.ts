@@ -15,14 +15,16 @@ import type { Commit, Jobs } from './jobs.ts'
 import type { Layout } from './layout.ts'
 import type { Metrics } from './metrics.ts'
 import type { Mirrors } from './mirrors.ts'
-import { Pass, type PrepareOrder, type State } from './protocol.ts'
+import { type HoldOrder, Pass, type PrepareOrder, type State } from './protocol.ts'
 import { withResolvers } from './resolvers.ts'
 import type { Store } from './store.ts'
 import { answerFromMirror } from './warm.ts'
-import { readOrder, type Work } from './work.ts'
+import { findUpstream, readOrder, type Work } from './work.ts'
 
 export interface Answers {
   prepare(order: PrepareOrder, headers: IncomingHttpHeaders): Promise<State>
+  /** Upstream is not asked by anyone for a while. Throws Pass where we do not know it. */
+  hold(order: HoldOrder): Promise<State>
 }
 
 export interface Parts {
@@ -135,7 +137,12 @@ export function openAnswers(parts: Parts): Answers {
     }
   }
 
-  return { prepare }
+  async function hold(order: HoldOrder): Promise<State> {
+    await store.hold(findUpstream(config, order.upstream).name, order.hold)
+    return { state: 'held' }
+  }
+
+  return { prepare, hold }
 }
 
 function nextMayLead(error: unknown): null {

@@ -11,7 +11,7 @@ import type { Faults } from './faults.ts'
 import { type Layout, sizeOf } from './layout.ts'
 import type { Metrics } from './metrics.ts'
 import type { MirrorSize, Mirrors } from './mirrors.ts'
-import { readAnswerName, type Store } from './store.ts'
+import { readAnswerName, type Store, shardsOf } from './store.ts'
 
 /** Of the file system, where no size is given; and what stays free of it in any case. */
 const SHARE = 0.5
@@ -62,7 +62,7 @@ export function openBudget(parts: BudgetParts): Budget {
   let running: Promise<void> | null = null
 
   async function scan(): Promise<void> {
-    for (const shard of await readdir(dirs.packs)) {
+    for (const shard of await shardsOf(dirs.packs)) {
       const names = (await readdir(path.join(dirs.packs, shard))).map(readAnswerName)
       const tags = new Map(names.flatMap((name) => (name?.tag ? [[name.key, name.tag]] : [])))
       const keys = names.flatMap((name) => (name?.tag === '' ? [name.key] : []))

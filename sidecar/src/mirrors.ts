@@ -109,6 +109,8 @@ const REFRESH_AFTER = 30_000
 const HOUR = 3600 * 1000
 const DAY = 24 * HOUR
 const MAX_MISSES = 16
+/** Repositories that are remembered, so that memory does not grow with those ever asked for. */
+const MAX_ENTRIES = 10_000
 
 /** A few commits, as CI checks them out. With a filter they may be blobs, which no ref should keep. */
 function isQuickerById({ filter }: FetchRequest, { oids, contents }: Lacking): boolean {
@@ -163,8 +165,21 @@ export function openMirrors(
       noted: 0,
     }
     const entry = entries.get(id) ?? fresh
+    // What was looked for last is last in the map.
+    entries.delete(id)
     entries.set(id, entry)
+    if (entries.size > MAX_ENTRIES) forgetOldest()
     return entry
+  }
+
+  /** Of those that nothing happens to: all that is lost is what they remember. */
+  function forgetOldest(): void {
+    for (const [id, { making, fetching, refsTimer, users }] of entries) {
+      if (making === null && fetching === null && refsTimer === null && users === 0) {
+        entries.delete(id)
+        return
+      }
+    }
   }
 
   async function find(name: MirrorName): Promise<string | null> {

@@ -27,6 +27,14 @@ export const prepareOrder = z.object({
 /** Leave to post a body that njs does not read; nothing is authorised yet. */
 export const ticketOrder = z.object(head)
 
+/** Upstream wants to be left alone for so many seconds. */
+export const holdOrder = z.object({ ...head, hold: z.number().int().positive() })
+
+/** Which of them it is shows by what it has. */
+export const anyOrder = z.union([prepareOrder, holdOrder, ticketOrder])
+
+export type Order = z.infer<typeof anyOrder>
+export type HoldOrder = z.infer<typeof holdOrder>
 export type PrepareOrder = z.infer<typeof prepareOrder>
 export type TicketOrder = z.infer<typeof ticketOrder>
 
@@ -36,6 +44,7 @@ export type State =
   /** GET /stream/<job> gives the answer from byte 0 while it is made. */
   | { state: 'stream'; job: string; result: 'miss' | 'join' }
   | { state: 'ticket'; job: string }
+  | { state: 'held' }
   | { state: 'pass'; reason: Reason }
   /** What upstream has just said to another client who asked the same: 429 or 5xx. */
   | { state: 'refused'; status: number; retryAfter: string }

@@ -5,15 +5,7 @@ import type { Answers } from './answers.ts'
 import type { Faults } from './faults.ts'
 import type { Jobs } from './jobs.ts'
 import type { LargeRequests } from './large-request.ts'
-import {
-  Overloaded,
-  Pass,
-  type PrepareOrder,
-  prepareOrder,
-  type State,
-  type TicketOrder,
-  ticketOrder,
-} from './protocol.ts'
+import { anyOrder, type Order, Overloaded, Pass, type State } from './protocol.ts'
 import type { RequestLog } from './request-log.ts'
 
 /** A tag state of 5,000 long names is the largest order. */
@@ -40,9 +32,11 @@ export function createSidecarServer(parts: ServerParts): Server {
   const { answers, jobs, large, secret, requests, faults } = parts
 
   const prepare: Route = async (message, response) => {
-    await answer(response, readOrder(message, secret), async ({ order }) =>
-      'key' in order ? answers.prepare(order, message.headers) : large.ticket(order)
-    )
+    await answer(response, readOrder(message, secret), async ({ order }) => {
+      if ('key' in order) return answers.prepare(order, message.headers)
+      if ('hold' in order) return answers.hold(order)
+      return large.ticket(order)
+    })
   }
 
   const read: Route = async (message, response, id) => {
@@ -68,7 +62,7 @@ export function createSidecarServer(parts: ServerParts): Server {
    * Quickly and finally: ready, stream, or pass with a reason. Not a byte before the request is
    * read: nginx stops sending a body when the answer's head is there.
    */
-  async function answer<T extends { order: TicketOrder }>(
+  async function answer<T extends { order: Order }>(
     response: ServerResponse,
     received: Promise<T>,
     work: (request: T) => Promise<State>
@@ -120,14 +114,10 @@ export function createSidecarServer(parts: ServerParts): Server {
 }
 
 /** What nginx asks for, checked. Throws Pass. */
-async function readOrder(
-  message: IncomingMessage,
-  secret: string
-): Promise<{ order: PrepareOrder | TicketOrder }> {
+async function readOrder(message: IncomingMessage, secret: string): Promise<{ order: Order }> {
   const order: unknown = JSON.parse(await readText(message))
   checkSecret(secret, order)
-  const full = prepareOrder.safeParse(order)
-  return { order: full.success ? full.data : ticketOrder.parse(order) }
+  return { order: anyOrder.parse(order) }
 }
 
 function checkSecret(secret: string, order: unknown): void {

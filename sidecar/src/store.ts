@@ -4,8 +4,9 @@
  */
 import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
-import { access, type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import { access, type FileHandle, mkdir, open, readdir, rename, rm, utimes } from 'node:fs/promises'
 import path from 'node:path'
+import { holdName } from '../../njs/src/git/retry-after.ts'
 import { type Layout, temporaryName } from './layout.ts'
 
 export interface Store {
@@ -15,6 +16,8 @@ export interface Store {
   /** A new file under tmp/, to be written and then committed or dropped. */
   create(repository: string): Promise<SpoolFile>
   remove(key: string, repository: string): Promise<void>
+  /** Tells nginx that an upstream is to be left alone for so many seconds. */
+  hold(upstream: string, seconds: number): Promise<void>
   /** Removes all answers of a repository, those on their way too. Returns how many there were. */
   purge(repository: string): Promise<number>
 }
@@ -44,6 +47,11 @@ export function readAnswerName(name: string): AnswerName | null {
   return match === null ? null : { key: match[1] ?? '', tag: match[2] ?? '' }
 }
 
+/** Answers are spread by the first two digits of their keys. */
+export async function shardsOf(dir: string): Promise<string[]> {
+  return (await readdir(dir)).filter((name) => /^[0-9a-f]{2}$/.test(name))
+}
+
 export function openStore(dirs: Layout): Store {
   const file = (key: string) => path.join(dirs.packs, key.slice(0, 2), key)
   /** How often each has been purged in this life, and what is being stored right now. */
@@ -63,7 +71,7 @@ export function openStore(dirs: Layout): Store {
     purges.set(tag, (purges.get(tag) ?? 0) + 1)
     await Promise.allSettled(committing)
     let count = 0
-    for (const shard of await readdir(dirs.packs)) {
+    for (const shard of await shardsOf(dirs.packs)) {
       for (const name of await readdir(path.join(dirs.packs, shard))) {
         const answer = readAnswerName(name)
         if (answer?.tag !== tag) continue
@@ -105,6 +113,12 @@ export function openStore(dirs: Layout): Store {
       await rm(`${file(key)}.${tag}`, { force: true })
     },
     purge,
+    hold: async (upstream, seconds) => {
+      const name = path.join(dirs.packs, holdName(upstream))
+      const until = Date.now() / 1000 + seconds
+      await open(name, 'w', 0o640).then((handle) => handle.close())
+      await utimes(name, until, until)
+    },
   }
   return store
 }

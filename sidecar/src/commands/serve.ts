@@ -99,7 +99,10 @@ export async function serve(raw: RawOptions): Promise<void> {
   })
   const keepMirrors = config.keepMirrors * DAY
   const upkeep = startUpkeep({ mirrors, store, idle, faults, keepMirrors })
-  shown.then(() => checkAll(dirs, store, faults)).catch((error) => faults('GITCACHE_EVICT', error))
+  shown
+    .then(() => checkAll(dirs, store, faults))
+    .then((answers) => log.info({ answers }, 'stored answers were read'))
+    .catch((error) => faults('GITCACHE_EVICT', error))
   log.info(
     { socket: config.socket, git: version, upstreams: config.upstreams.map((u) => u.name) },
     'ready'

@@ -6,7 +6,7 @@ import { chmodSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { cacheOf, chosen, makeRepository, oidOf, onUpstream } from '../support/repositories.ts'
-import { client, sh, stack, uniqueId } from '../support/servers.ts'
+import { client, linesOf, sh, stack, uniqueId } from '../support/servers.ts'
 import type { Suite } from '../support/stack.ts'
 import { type Answer, ask, fetchV0, fetchV2 } from '../support/wire.ts'
 
@@ -27,12 +27,16 @@ const MODES =
 /** A body without end is compared by its beginning. */
 const ENOUGH = 20_000
 const PATIENCE = 20
+/** As the Retry-After of that upstream says, and a bit. Milliseconds. */
+const HELD = 7500
+/** A stored answer's file; beside it lies one that says whose it is. */
+const ANSWER = /(^|\/)[0-9a-f]{64}$/
 
 /** What upstream said with a fault must not lie in the store: each file there begins as git does. */
 function aliens(suite: Suite): string[] {
   const packs = path.join(stack().dir, 'data', suite, 'packs')
   const files = readdirSync(packs, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
+    .filter((entry) => entry.isFile() && ANSWER.test(entry.name))
     .map((entry) => path.join(entry.parentPath, entry.name))
   return files.filter(
     (file) =>
@@ -110,7 +114,7 @@ describe.each(chosen())('nginx of %s', (suite) => {
     let mine: string[] = []
     for (let i = 0; i < 50 && mine.length === 0; i++) {
       await new Promise((resolve) => setTimeout(resolve, 100))
-      mine = [...stored()].filter((file) => !before.has(file) && file.length > 60)
+      mine = [...stored()].filter((file) => !before.has(file) && ANSWER.test(file))
     }
     const hit = await ask(suite, cache, request)
     expect(hit).toMatchObject({ results: ['hit'], header: 'hit' })
@@ -124,6 +128,26 @@ describe.each(chosen())('nginx of %s', (suite) => {
     })
     const direct = await ask(suite, 'http://upstream', request)
     expect(passed.headers).toEqual(direct.headers)
+  })
+
+  test('429 with Retry-After: upstream is asked once for each client until then', async () => {
+    const request = { path: '/fault/429/y.git/git-upload-pack', body: BODIES[0]?.body ?? '' }
+    await new Promise((resolve) => setTimeout(resolve, HELD))
+    const first = await ask(suite, cache, request)
+    expect(first).toMatchObject({ status: 429, header: 'pass; reason=overloaded' })
+    const asked = () =>
+      linesOf('faults.log').filter((line) => line.includes('/fault/429/y.git')).length
+    const before = asked()
+    for (let i = 0; i < 5; i++) {
+      expect(await ask(suite, cache, request)).toMatchObject({
+        status: 429,
+        header: 'pass; reason=overloaded',
+      })
+    }
+    expect(asked() - before).toBe(5)
+    await new Promise((resolve) => setTimeout(resolve, HELD))
+    await ask(suite, cache, request)
+    expect(asked() - before).toBe(7)
   })
 
   test('a refusal that takes two seconds to say keeps its status and all of its words', async () => {

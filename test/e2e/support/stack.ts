@@ -20,7 +20,7 @@ import { GenericContainer, type StartedNetwork, type StartedTestContainer } from
 import { docker } from './docker.ts'
 import { startGitea } from './gitea.ts'
 import { ensureImages } from './images.ts'
-import { startTestNetwork, TEST_LABEL } from './sweep.ts'
+import { createSmallVolume, startTestNetwork, TEST_LABEL } from './sweep.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '../../..')
 const E2E = path.resolve(import.meta.dirname, '..')
@@ -32,6 +32,9 @@ export const GIT_OF: Record<Suite, string> = { bookworm: '2.39', trixie: '2.47',
 
 /** Debian's, in every image. */
 const WWW_DATA = 33
+
+/** What of /small the stories fill up. */
+export const SMALL = { bytes: 24 << 20, inodes: 1000 }
 
 export interface StackInfo {
   /** On this machine; /w in the containers. */
@@ -55,8 +58,15 @@ export async function startStack(
   layOut(dir)
   const network = await startTestNetwork()
   const started: StartedTestContainer[] = []
+  const small = await createSmallVolume(SMALL.bytes, SMALL.inodes)
   const start = async (image: string, alias: string, ...command: string[]) => {
-    const container = await startContainer(image, alias, network, dir, command)
+    const container = await startContainer(
+      image,
+      alias,
+      network,
+      { [dir]: '/w', [small]: '/small' },
+      command
+    )
     started.push(container)
     return container.getId()
   }
@@ -109,6 +119,7 @@ export async function startStack(
       await Promise.all(started.map((container) => container.stop({ timeout: 0 })))
       await gitea.stop()
       await network.stop()
+      await docker(['volume', 'rm', '--force', small])
       if (!process.env.GITCACHE_TEST_KEEP) rmSync(dir, { recursive: true, force: true })
     },
   }
@@ -118,14 +129,14 @@ function startContainer(
   image: string,
   alias: string,
   network: StartedNetwork,
-  dir: string,
+  mounts: Record<string, string>,
   command: string[]
 ) {
   return new GenericContainer(image)
     .withLabels({ [TEST_LABEL]: '1' })
     .withNetwork(network)
     .withNetworkAliases(alias)
-    .withBindMounts([{ source: dir, target: '/w' }])
+    .withBindMounts(Object.entries(mounts).map(([source, target]) => ({ source, target })))
     .withCommand(command)
     .start()
 }
@@ -135,6 +146,7 @@ function sidecarCommand(suite: Suite): string[] {
   const upstreams = [
     'upstream=http://upstream:80',
     'faults=http://upstream:81',
+    'busy=http://upstream:81',
     'gitea=http://gitea:3000',
   ]
   return [
@@ -232,9 +244,11 @@ function writeSite(dir: string, suite: Suite): void {
       `
   access_log /w/log/nginx-${suite}.log test;
   access_log syslog:server=sidecar-${suite}:7419,tag=gitcache,nohostname gitcache_report if=$gitcache_result;
-  map $request_uri $gitcache_upstream { default http://upstream; ~^/fault/ http://faults; }
+  # One of its own: while it wants to be left alone, the other faults are asked.
+  map $request_uri $gitcache_upstream { default http://upstream; ~^/fault/429/ http://busy; ~^/fault/ http://faults; }
   upstream upstream { server upstream:80; keepalive 16; }
   upstream faults { server upstream:81; }
+  upstream busy { server upstream:81; }
   upstream gitea { server gitea:3000; keepalive 16; }
   server {
     listen 8080;

@@ -30,4 +30,15 @@ export async function sweepContainers(): Promise<void> {
     for (const network of words(found)) networks.add(network)
   }
   if (networks.size > 0) await docker(['network', 'rm', ...networks])
+  const volumes = words(await docker(['volume', 'ls', '--quiet', ...LABELLED]))
+  if (volumes.length > 0) await docker(['volume', 'rm', '--force', ...volumes])
+}
+
+/** A small file system in memory that several containers can see: to be filled up. */
+export async function createSmallVolume(bytes: number, inodes: number): Promise<string> {
+  const name = `${NETWORK_PREFIX}small-${randomUUID()}`
+  const options = ['type=tmpfs', 'device=tmpfs', `o=size=${bytes},nr_inodes=${inodes},mode=1777`]
+  const label = ['--label', `${TEST_LABEL}=1`]
+  await docker(['volume', 'create', ...label, ...options.flatMap((o) => ['--opt', o]), name])
+  return name
 }

@@ -1,4 +1,5 @@
 /** An upstream that misbehaves on demand: the first path segment after /fault/ says how. */
+import { appendFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 
 const HTML = '<html>please log in</html>\n'.repeat(600)
@@ -48,6 +49,7 @@ const FAULTS = {
 }
 
 createServer((req, res) => {
+  appendFileSync('/w/log/faults.log', `${req.url}\n`)
   const fault = FAULTS[req.url.split('/')[2]]
   req.resume().on('end', () => (fault ? fault(req, res) : res.writeHead(404).end()))
 }).listen(81)

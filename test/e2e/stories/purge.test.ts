@@ -1,0 +1,86 @@
+/** A leaked secret, a legal removal: all that is kept of a repository is gone at once, and stays so. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type Pair, pairName, startPair } from '../support/pair.ts'
+import { chosen, copyOf, onUpstream } from '../support/repositories.ts'
+import { client, must, results, sh, stack, uniqueId } from '../support/servers.ts'
+
+const SECRET = 'this text was never to be published'
+const LEAK = `printf '${SECRET}' | git hash-object -w --stdin > leak; git update-ref refs/tags/leak $(cat leak)`
+
+describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
+  const sidecar = stack().sidecar[suite] as string
+  let pair: Pair
+  beforeAll(async () => {
+    pair = await startPair({ name: pairName('purge'), suite })
+  })
+  afterAll(() => pair.stop())
+
+  async function clone(repository: string, options = '--mirror') {
+    const id = uniqueId('purge')
+    const ran = await sh(
+      client(suite),
+      `git -c http.extraHeader=X-Test:${id} clone -q ${options} ${pair.url}/pub/${repository} /w/work/${id}; code=$?; rm -rf /w/work/${id}; exit $code`
+    )
+    return { code: ran.code, how: results(suite, id, pair.log).join() }
+  }
+
+  const purge = (...operands: string[]) =>
+    sh(sidecar, `/w/sidecar/bin/nginx-git-cache purge --data ${pair.data} ${operands.join(' ')}`)
+
+  /** Files below the data directory that hold an object of this id, as far as git can tell. */
+  const kept = async (oid: string) => {
+    const mirrors = `for m in ${pair.data}/mirrors/*/*.git; do git -c safe.directory='*' -C "$m" cat-file -e ${oid} 2> /dev/null && echo "$m"; done`
+    const out = await must(sidecar, `${mirrors}; find ${pair.data}/packs -type f; true`)
+    return out.split('\n').filter(Boolean)
+  }
+
+  async function untilHit(repository: string, options?: string): Promise<void> {
+    for (let i = 0; i < 40; i++) {
+      if ((await clone(repository, options)).how === 'hit') return
+    }
+    throw new Error(`${repository} does not hit`)
+  }
+
+  test('answers and mirror go, those of another repository stay', async () => {
+    const repository = await copyOf('small', LEAK)
+    const other = await copyOf('small')
+    for (const options of ['--mirror', '--depth 1 --bare']) await untilHit(repository, options)
+    await untilHit(other)
+    const oid = await onUpstream(repository, 'cat leak')
+    expect((await kept(oid)).filter((file) => file.includes('mirrors'))).toHaveLength(1)
+    const gone = await purge(`/pub/${repository}`)
+    expect(gone).toEqual({
+      code: 0,
+      out: `/pub/${repository.replace('.git', '')}: 2 answers and 1 mirrors removed`,
+    })
+    expect((await kept(oid)).filter((file) => file.includes('mirrors'))).toEqual([])
+    expect(await clone(other)).toEqual({ code: 0, how: 'hit' })
+    expect((await clone(repository)).how).toBe('miss')
+  })
+
+  test('an answer that is on its way is cut, and neither stored nor made a mirror', async () => {
+    const repository = await copyOf('main', `${LEAK}; touch slow-pack`)
+    const oid = await onUpstream(repository, 'cat leak')
+    const running = clone(repository)
+    await new Promise((resolve) => setTimeout(resolve, 2000))
+    expect((await purge(`http://git.example.org/pub/${repository}`)).code).toBe(0)
+    expect((await running).code).toBe(128)
+    await new Promise((resolve) => setTimeout(resolve, 3000))
+    expect((await kept(oid)).filter((file) => file.includes('mirrors'))).toEqual([])
+    expect((await clone(repository)).how).toBe('miss')
+  })
+
+  test('without a sidecar as well, and bad names are refused', async () => {
+    const repository = await copyOf('small')
+    await untilHit(repository)
+    await pair.signalSidecar('SIGINT')
+    expect((await purge(`/pub/${repository}`)).out).toMatch(/1 answers and 1 mirrors removed$/)
+    await pair.startSidecar()
+    expect((await clone(repository)).how).toBe('miss')
+    for (const operands of [[], ['../x'], ['"/a b"']]) {
+      const refused = await purge(...operands)
+      expect(refused.code).toBe(2)
+      expect(refused.out).toMatch(/^nginx-git-cache: .*\(GITCACHE_REPOSITORY\)$/)
+    }
+  })
+})

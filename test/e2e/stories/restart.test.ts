@@ -1,0 +1,107 @@
+/**
+ * nginx is reloaded and upgraded, the sidecar is restarted, in the middle of transfers: none is cut.
+ * The old sidecar finishes what it has begun; what would need it meanwhile is passed.
+ */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type Pair, pairName, startPair } from '../support/pair.ts'
+import { chosen, copyOf, onUpstream } from '../support/repositories.ts'
+import { client, must, results, sh, stack, uniqueId } from '../support/servers.ts'
+
+const BIG =
+  'head -c 3000000 /dev/urandom | git hash-object -w --stdin > big; git update-ref refs/tags/big $(cat big)'
+
+describe.each(chosen())('nginx of %s', (suite) => {
+  const TRANSFERS = suite === 'trixie' ? 200 : 50
+  let pair: Pair
+  beforeAll(async () => {
+    pair = await startPair({ name: pairName('restart'), suite })
+  })
+  afterAll(() => pair.stop())
+
+  /** So many fetches of the big object at once, slowly; prints how often each digest came. */
+  async function transfers(repository: string, oid: string, rate: string) {
+    const id = uniqueId('restart')
+    const out = await must(
+      client(suite),
+      `pkt() { printf '%04x%s\\n' $((\${#1} + 5)) "$1"; }
+      d=/w/work/${id}; mkdir $d; { pkt command=fetch; printf 0001; pkt no-progress; pkt 'want ${oid}'; pkt done; printf 0000; } > $d/request
+      for i in $(seq ${TRANSFERS}); do
+        { curl -s --limit-rate ${rate} -H 'X-Test: ${id}' -H 'git-protocol: version=2' -H 'content-type: application/x-git-upload-pack-request' --data-binary @$d/request -o $d/$i ${pair.url}/pub/${repository}/git-upload-pack || echo cut > $d/$i; } &
+      done; wait; rm $d/request; cd $d; md5sum * | cut -c1-32 | sort | uniq -c | awk '{print $1}'; cd /; rm -rf $d`
+    )
+    const how: Record<string, number> = {}
+    for (const one of results(suite, id, pair.log)) how[one] = (how[one] ?? 0) + 1
+    return { same: out.trim(), how }
+  }
+
+  const soon = (act: () => Promise<void>) =>
+    new Promise((resolve) => setTimeout(resolve, 2500)).then(act)
+
+  test('nginx is reloaded while it sends stored answers', async () => {
+    const repository = await copyOf('small', BIG)
+    const oid = await onUpstream(repository, 'cat big')
+    await transfers(repository, oid, '3m')
+    const [all] = await Promise.all([
+      transfers(repository, oid, '500k'),
+      soon(() => pair.signalNginx('SIGHUP')),
+    ])
+    expect(all).toEqual({ same: String(TRANSFERS), how: { hit: TRANSFERS } })
+  })
+
+  test('nginx is replaced by another binary', async () => {
+    const repository = await copyOf('small', BIG)
+    const oid = await onUpstream(repository, 'cat big')
+    await transfers(repository, oid, '3m')
+    const upgrade = async () => {
+      await pair.signalNginx('SIGUSR2')
+      await new Promise((resolve) => setTimeout(resolve, 1000))
+      const old = await must(client(suite), `cat /run/nginx-pair-*.pid.oldbin | head -1`)
+      await must(client(suite), `kill -QUIT ${old}`)
+    }
+    const [all] = await Promise.all([transfers(repository, oid, '500k'), soon(upgrade)])
+    expect(all).toEqual({ same: String(TRANSFERS), how: { hit: TRANSFERS } })
+  })
+
+  test('the sidecar is restarted while it streams', async () => {
+    const repository = await copyOf('small', `${BIG}; touch slow-pack`)
+    const other = await copyOf('small')
+    const oid = await onUpstream(repository, 'cat big')
+    let meanwhile = ''
+    let second = { code: 0, out: '' }
+    const restart = async () => {
+      const stopped = pair.signalSidecar('SIGTERM')
+      await new Promise((resolve) => setTimeout(resolve, 300))
+      const id = uniqueId('meanwhile')
+      await must(
+        client(suite),
+        `git -c http.extraHeader=X-Test:${id} clone -q --bare ${pair.url}/pub/${other} /w/work/${id}; code=$?; rm -rf /w/work/${id}; exit $code`
+      )
+      meanwhile = results(suite, id, pair.log).join()
+      second = await sh(
+        stack().sidecar[suite] as string,
+        `/w/sidecar/bin/nginx-git-cache serve --data ${pair.data} --socket /tmp/second.sock --upstream http://upstream=http://upstream:80`
+      )
+      await stopped
+      await pair.startSidecar()
+    }
+    const [all] = await Promise.all([transfers(repository, oid, '600k'), soon(restart)])
+    expect(all.same).toBe(String(TRANSFERS))
+    expect((all.how.join ?? 0) + (all.how.miss ?? 0)).toBeGreaterThan(TRANSFERS / 2)
+    expect(meanwhile).toBe('pass; reason=sidecar')
+    expect([second.code, second.out]).toEqual([2, expect.stringContaining('GITCACHE_LOCKED')])
+    await warmUpPair(other)
+  })
+
+  /** The new one works as the old one did. */
+  async function warmUpPair(repository: string): Promise<void> {
+    for (let i = 0; i < 40; i++) {
+      const id = uniqueId('again')
+      await must(
+        client(suite),
+        `git -c http.extraHeader=X-Test:${id} clone -q --bare ${pair.url}/pub/${repository} /w/work/${id}; code=$?; rm -rf /w/work/${id}; exit $code`
+      )
+      if (results(suite, id, pair.log).join() === 'hit') return
+    }
+    throw new Error('the new sidecar stores nothing')
+  }
+})
