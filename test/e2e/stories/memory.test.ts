@@ -1,0 +1,75 @@
+/**
+ * Many clients, many repositories, for a while: memory of the sidecar and of nginx's workers does not
+ * grow with them. `npm run soak` takes longer.
+ */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type Pair, pairName, startPair } from '../support/pair.ts'
+import { chosen } from '../support/repositories.ts'
+import { client, logs, must, stack } from '../support/servers.ts'
+
+const SECONDS = Number(process.env.GITCACHE_SOAK_SECONDS ?? 15)
+const CONNECTIONS = Number(process.env.GITCACHE_SOAK_CONNECTIONS ?? 100)
+const REPOSITORIES = 60
+/** Of what a process has after the first round. */
+const GROWTH = 1.25
+const SLACK = 24 * 1024
+
+describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
+  const sidecar = stack().sidecar[suite] as string
+  const name = pairName('memory')
+  const list = `/w/pairs/${name}/repositories`
+  let pair: Pair
+
+  beforeAll(async () => {
+    pair = await startPair({
+      name,
+      suite,
+      args: ['--make-mirrors', 'always', '--queue-length', '1000'],
+    })
+    await must(
+      stack().upstream,
+      `cd /w/repos; for i in $(seq ${REPOSITORIES}); do cp -a small.git ${name}-$i.git; echo "${name}-$i.git $(git -C small.git rev-parse main)"; done > ${list}`
+    )
+  })
+  afterAll(async () => {
+    await pair.stop()
+    await must(stack().upstream, `rm -rf /w/repos/${name}-*`)
+  })
+
+  /** kB: the sidecar's, and the largest of nginx's workers'. */
+  async function memory(): Promise<{ sidecar: number; nginx: number }> {
+    const rss = "awk '/^VmRSS/ {print $2}'"
+    const own = await must(sidecar, `${rss} /proc/$(cat /w/pairs/${name}/sidecar.pid)/status`)
+    const workers = await must(
+      client(suite),
+      `for p in $(pgrep -P "$(cat /run/nginx-pair-${name}.pid)"); do ${rss} /proc/$p/status; done | sort -n | tail -1`
+    )
+    return { sidecar: Number(own), nginx: Number(workers) }
+  }
+
+  async function load(seconds: number): Promise<Record<string, number>> {
+    const out = await must(
+      sidecar,
+      `node /w/upstream/load.mjs ${pair.url} ${CONNECTIONS} ${seconds} ${list}`
+    )
+    return JSON.parse(out) as Record<string, number>
+  }
+
+  test(`${CONNECTIONS} connections for ${SECONDS} seconds`, async () => {
+    const rounds = Math.max(1, Math.ceil(SECONDS / 240))
+    await load(Math.min(SECONDS, 240))
+    const before = await memory()
+    const total: Record<string, number> = {}
+    for (let i = 0; i < rounds; i++) {
+      const counts = await load(SECONDS / rounds)
+      for (const [how, n] of Object.entries(counts)) total[how] = (total[how] ?? 0) + n
+    }
+    const after = await memory()
+    console.log(JSON.stringify({ before, after, total }))
+    expect(after.sidecar, logs()).toBeLessThan(before.sidecar * GROWTH + SLACK)
+    expect(after.nginx).toBeLessThan(before.nginx * GROWTH + SLACK)
+    expect(total.hit).toBeGreaterThan(SECONDS * 10)
+    const bad = Object.keys(total).filter((how) => /^cut|^E/.test(how))
+    expect(bad).toEqual([])
+  }, 7_200_000)
+})
