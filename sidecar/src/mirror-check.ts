@@ -28,8 +28,9 @@ export async function removeLeftBehind(dir: string): Promise<void> {
   }
 }
 
+/** Throws where it cannot be told. */
 export async function isSound(dir: string, name: MirrorName): Promise<boolean> {
-  const written = await readFile(path.join(dir, NAME_FILE), 'utf8').catch(() => '')
+  const written = await readFile(path.join(dir, NAME_FILE), 'utf8').catch(absent)
   if (written !== JSON.stringify(name)) {
     return false
   }
@@ -37,6 +38,11 @@ export async function isSound(dir: string, name: MirrorName): Promise<boolean> {
     if (SEALED.test(file) && !(await endsWithChecksum(file, name.format))) return false
   }
   return refsAreWhole(dir)
+}
+
+function absent(error: NodeJS.ErrnoException): string {
+  if (error.code !== 'ENOENT') throw error
+  return ''
 }
 
 /** Reads the whole file, a piece at a time, so that others get their turn. */

@@ -132,9 +132,10 @@ export function fetchRefs(dir: string, source: FetchSource): Promise<FetchOutcom
   return fetch(dir, source, REFSPECS)
 }
 
-/** Each ref can be read and names an object that is there. */
+/** Each ref can be read and names an object that is there. Throws where git cannot be started. */
 export async function refsAreWhole(dir: string): Promise<boolean> {
   const refs = await git(dir, ['for-each-ref', '--format=%(objectname)'])
+  if (refs.code === -1) throw new Error(refs.stderr)
   const oids = refs.stdout.split('\n').filter(Boolean)
   const whole = refs.code === 0 && refs.stderr === ''
   return whole && (await present(dir, [...new Set(oids)])).length === new Set(oids).size

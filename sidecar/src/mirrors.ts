@@ -45,8 +45,6 @@ interface Entry {
   /** Milliseconds since the epoch before which a failed making is not tried again. */
   notBefore: number
   shallow: boolean
-  /** Whether what an earlier life left is what git wrote; asked once. Null: made in this life. */
-  sound: Promise<boolean> | null
   /** How often it was purged: what was on its way then is not kept. */
   purges: number
   /** Keys of answers that upstream had to give, and when: milliseconds since the epoch. */
@@ -140,6 +138,8 @@ export function openMirrors(
   metrics: Metrics
 ): Mirrors {
   const entries = new Map<string, Entry>()
+  /** Whether what an earlier life left is what git wrote: asked once for each mirror. */
+  const sound = new Map<string, Promise<boolean>>()
 
   function entryOf(name: MirrorName): Entry {
     const id = createHash('sha256')
@@ -157,7 +157,6 @@ export function openMirrors(
       refsTimer: null,
       notBefore: 0,
       shallow: false,
-      sound: null,
       purges: 0,
       misses: new Map(),
       users: 0,
@@ -190,20 +189,26 @@ export function openMirrors(
     if (!(await exists(entry.dir))) {
       return null
     }
-    entry.sound ??= checked(entry)
-    return (await entry.sound) ? entry.dir : null
+    const check = sound.get(entry.dir) ?? checked(entry)
+    sound.set(entry.dir, check)
+    try {
+      return (await check) ? entry.dir : null
+    } catch (error) {
+      // The check itself went wrong, as without file descriptors: the next request tries again.
+      sound.delete(entry.dir)
+      throw new Pass('store', String(error))
+    }
   }
 
   /** No git of an earlier life runs any more: git.ts has ended it. */
   async function checked(entry: Entry): Promise<boolean> {
     await removeLeftBehind(entry.dir)
-    const sound = await isSound(entry.dir, entry.name)
-    if (!sound) {
+    const good = await isSound(entry.dir, entry.name)
+    if (!good) {
       faults('GITCACHE_MIRROR_DAMAGED', 'a checksum', { repo: entry.name.repository })
       await discard(entry.dir)
-      entry.sound = null
     }
-    return sound
+    return good
   }
 
   /** `seed`: a repository under tmp/ to begin with. */
@@ -223,7 +228,7 @@ export function openMirrors(
       finishMirror(entry.name, source, tmp, entry.dir, seed !== null)
     )
     if (purges !== entry.purges) await discard(entry.dir)
-    else if (outcome === 'ok') entry.sound = Promise.resolve(true)
+    else if (outcome === 'ok') sound.set(entry.dir, Promise.resolve(true))
     return outcome
   }
 
@@ -248,7 +253,7 @@ export function openMirrors(
       entry.making = null
       if (outcome === 'shallow') entry.shallow = true
       entry.notBefore = outcome === 'ok' ? 0 : Date.now() + RETRY_AFTER
-      if (outcome === 'ok') idle(() => improve(entry.dir))
+      if (outcome === 'ok') idle(() => held(entry, () => improve(entry.dir)))
     })
   }
 
@@ -437,13 +442,13 @@ export function openMirrors(
     if (entry && (entry.users > 0 || entry.making !== null || entry.fetching !== null)) {
       return false
     }
-    if (entry !== undefined) entry.sound = null
     await discard(dir)
     return true
   }
 
   /** At once for all who look for it; who reads it already fails. */
   async function discard(dir: string): Promise<void> {
+    sound.delete(dir)
     const aside = temporaryName(dirs, 'discarded')
     const moved = await rename(dir, aside).then(
       () => true,
@@ -464,8 +469,6 @@ export function openMirrors(
       const text = await readFile(path.join(dir, NAME_FILE), 'utf8').catch(() => '')
       if (nameIn(text)?.repository !== repository) continue
       await discard(dir)
-      const entry = entryAt(dir)
-      if (entry !== undefined) entry.sound = null
       count += 1
     }
     return count
@@ -486,11 +489,7 @@ export function openMirrors(
     setShallow: (name) => {
       entryOf(name).shallow = true
     },
-    setAside: async (name) => {
-      const entry = entryOf(name)
-      entry.sound = null
-      await discard(entry.dir)
-    },
+    setAside: (name) => discard(entryOf(name).dir),
     purge,
     tend,
   }
