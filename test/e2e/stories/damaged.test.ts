@@ -14,10 +14,10 @@ const DAMAGE = (files: string, kinds: string) =>
   `i=0; for f in $(find ${files} -type f -size +0 ! -name HEAD ! -name boot | sort); do i=$((i + 1)); chmod u+w $f; set -- ${kinds}; shift $((i % $#)); size=$(stat -c %s $f)
   case $1 in
     cut) truncate -s $((size * (i % 7 + 1) / 9)) $f ;;
-    flip) printf '\\377' | dd of=$f bs=1 seek=$((size * (i % 5 + 2) / 8)) conv=notrunc status=none ;;
+    flip) printf '\\377\\000\\377\\000' | dd of=$f bs=1 seek=$((size * (i % 5 + 2) / 8)) conv=notrunc status=none ;;
   esac; done; echo $i`
 
-describe.each(chosen())('nginx of %s', (suite) => {
+describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
   const sidecar = stack().sidecar[suite] as string
   let pair: Pair
   let repositories: string[] = []

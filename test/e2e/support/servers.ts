@@ -63,6 +63,8 @@ export interface Row {
   result: string
   bytes: number
   protocol: string
+  /** $request_id */
+  request: string
 }
 
 /** The lines of a server's access log, the last answers' among them. */
@@ -76,8 +78,9 @@ export function linesOf(file: string): string[] {
 function rows(file: string, test: (row: Row) => boolean): Row[] {
   return linesOf(file)
     .map((line) => {
-      const [id = '', method = '', uri = '', status = '', result = '', bytes = '', protocol = ''] =
+      const [id = '', method = '', uri = '', status = '', result = '', bytes = '', ...rest] =
         line.split('\t')
+      const [protocol = '', request = ''] = rest
       return {
         test: id,
         method,
@@ -86,6 +89,7 @@ function rows(file: string, test: (row: Row) => boolean): Row[] {
         result,
         bytes: Number(bytes),
         protocol,
+        request,
       }
     })
     .filter(test)

@@ -227,7 +227,7 @@ events { worker_connections 1024; }
 http {
   include gitcache/gitcache-http.conf;
   map "" $gitcache_packs { default /w/data/${suite}/packs; }
-  log_format test '$http_x_test\\t$request_method\\t$request_uri\\t$status\\t$gitcache_result\\t$body_bytes_sent\\t$http_git_protocol';
+  log_format test '$http_x_test\\t$request_method\\t$request_uri\\t$status\\t$gitcache_result\\t$body_bytes_sent\\t$http_git_protocol\\t$request_id';
 ${http}
 }
 `

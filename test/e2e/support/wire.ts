@@ -62,16 +62,9 @@ export async function ask(suite: Suite, origin: string, request: Ask): Promise<A
     headers: headersSeen,
     header,
     body,
-    results: await logged(suite, id, header),
+    results: results(suite, id),
     id,
   }
-}
-
-/** nginx writes its log when the answer is over, which may be after curl has it all. */
-async function logged(suite: Suite, id: string, header: string | undefined): Promise<string[]> {
-  for (let i = 0; i < 20 && header !== undefined && results(suite, id).length === 0; i++)
-    await new Promise((resolve) => setTimeout(resolve, 50))
-  return results(suite, id)
 }
 
 const VARYING = /^(date|server|connection|keep-alive|transfer-encoding|content-length)$/

@@ -1,0 +1,53 @@
+/** A git that hangs is ended by its silence, whatever upstream does; one that is slow is not. */
+import { createServer, type RequestListener } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import path from 'node:path'
+import { afterAll, expect, test } from 'vitest'
+import { fetchRefs, initMirror } from '../../sidecar/src/mirror.ts'
+import { scratch } from '../support/git.ts'
+
+const work = scratch()
+afterAll(work.remove)
+
+/** How a fetch from such a server ends, and after how many milliseconds. */
+async function fetchFrom(listener: RequestListener, stallAfter: number) {
+  const server = createServer(listener).listen(0, '127.0.0.1')
+  await new Promise((resolve) => server.once('listening', resolve))
+  const { port } = server.address() as AddressInfo
+  const dir = path.join(work.dir, `mirror-${port}`)
+  await initMirror({ upstream: 'http://u', repository: '/a', format: 'sha1' }, dir)
+  const begun = Date.now()
+  const source = { url: `http://127.0.0.1:${port}/a`, env: {}, stallAfter }
+  const outcome = await fetchRefs(dir, source)
+  server.closeAllConnections()
+  server.close()
+  return { outcome, after: Date.now() - begun }
+}
+
+test('an upstream that never answers', async () => {
+  const { outcome, after } = await fetchFrom(() => {}, 700)
+  expect(outcome).toBe('failed')
+  expect(after).toBeGreaterThan(600)
+  expect(after).toBeLessThan(20_000)
+})
+
+/** An empty repository, said a byte at a time; a pack would show progress meanwhile. */
+test('an upstream that is slow and not silent for longer than allowed', async () => {
+  const body = '001e# service=git-upload-pack\n0000000eversion 2\n000cls-refs\n000afetch\n0000'
+  const { outcome } = await fetchFrom((request, response) => {
+    if (request.method === 'POST') {
+      response.setHeader('content-type', 'application/x-git-upload-pack-result')
+      response.end('0000')
+      return
+    }
+    response.setHeader('content-type', 'application/x-git-upload-pack-advertisement')
+    const bytes = [...body]
+    const timer = setInterval(() => {
+      response.write(bytes.splice(0, 8).join(''))
+      if (bytes.length > 0) return
+      clearInterval(timer)
+      response.end()
+    }, 100)
+  }, 5000)
+  expect(outcome).toBe('ok')
+})
