@@ -1,13 +1,11 @@
-/**
- * All mirrors of this data directory: who makes them, who brings them up to date, who waits.
- * One fetch at a time a repository, shared by all who came before it began.
- */
+/** All mirrors of this data directory: who makes them, who uses them, who takes them away. */
 import { createHash } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm, stat, utimes } from 'node:fs/promises'
 import path from 'node:path'
 import type { LimitFunction } from 'p-limit'
 import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
 import type { Faults } from './faults.ts'
+import { type FetchState, newFetchState, openFetches, turnOf } from './fetches.ts'
 import type { GitLimit } from './git-limit.ts'
 import { type Layout, sizeOf, temporaryName } from './layout.ts'
 import type { Metrics } from './metrics.ts'
@@ -15,36 +13,21 @@ import {
   exists,
   type FetchOutcome,
   type FetchSource,
-  fetchByOid,
-  fetchRefs,
   finishMirror,
   improve,
   initMirror,
-  type Lacking,
-  lacking,
   type MirrorName,
   NAME_FILE,
-  present,
 } from './mirror.ts'
 import { isSound, removeLeftBehind } from './mirror-check.ts'
-import { Overloaded, Pass } from './protocol.ts'
+import { Pass } from './protocol.ts'
 import { withResolvers } from './resolvers.ts'
 
-interface Entry {
-  name: MirrorName
-  dir: string
+interface Entry extends FetchState {
   /** Made in the background, from upstream or from a clone that is on its way. */
   making: Promise<FetchOutcome> | null
-  /** The fetch that runs, and the one that all who came since will share. */
-  fetching: Promise<FetchOutcome> | null
-  queued: Promise<FetchOutcome> | null
-  /** What the next fetch is to bring: object ids, and all refs where it is told so. */
-  wanted: Set<string>
-  refsWanted: boolean
-  refsTimer: NodeJS.Timeout | null
   /** Milliseconds since the epoch before which a failed making is not tried again. */
   notBefore: number
-  shallow: boolean
   /** How often it was purged: what was on its way then is not kept. */
   purges: number
   /** Keys of answers that upstream had to give, and when: milliseconds since the epoch. */
@@ -98,22 +81,11 @@ export interface Mirrors {
 }
 
 const RETRY_AFTER = 5000
-/** More objects than this by id at once: pass. A ref is kept for each. */
-const MAX_BY_OID = 64
-/** Up to so many are fetched by id first; with more, refs have most of them. */
-const FEW = 4
-/** One fetch of all refs for many by id. Milliseconds. */
-const REFRESH_AFTER = 30_000
 const HOUR = 3600 * 1000
 const DAY = 24 * HOUR
 const MAX_MISSES = 16
 /** Repositories that are remembered, so that memory does not grow with those ever asked for. */
 const MAX_ENTRIES = 10_000
-
-/** A few commits, as CI checks them out. With a filter they may be blobs, which no ref should keep. */
-function isQuickerById({ filter }: FetchRequest, { oids, contents }: Lacking): boolean {
-  return filter === null && !contents && oids.length > 0 && oids.length <= FEW
-}
 
 /** Of gitcache.json, which may be damaged. */
 function nameIn(text: string): MirrorName | null {
@@ -124,11 +96,6 @@ function nameIn(text: string): MirrorName | null {
   }
 }
 
-/** Who shares a turn in the queue for git. */
-export function turnOf(name: MirrorName): string {
-  return `${name.upstream}\n${name.repository}`
-}
-
 export function openMirrors(
   dirs: Layout,
   limit: GitLimit,
@@ -137,6 +104,7 @@ export function openMirrors(
   faults: Faults,
   metrics: Metrics
 ): Mirrors {
+  const fetches = openFetches(limit, metrics)
   const entries = new Map<string, Entry>()
   /** Whether what an earlier life left is what git wrote: asked once for each mirror. */
   const sound = new Map<string, Promise<boolean>>()
@@ -147,16 +115,9 @@ export function openMirrors(
       .digest('hex')
     const dir = path.join(dirs.mirrors, id.slice(0, 2), `${id}.git`)
     const fresh: Entry = {
-      name,
-      dir,
+      ...newFetchState(name, dir),
       making: null,
-      fetching: null,
-      queued: null,
-      wanted: new Set(),
-      refsWanted: false,
-      refsTimer: null,
       notBefore: 0,
-      shallow: false,
       purges: 0,
       misses: new Map(),
       users: 0,
@@ -212,37 +173,22 @@ export function openMirrors(
   }
 
   /** `seed`: a repository under tmp/ to begin with. */
-  async function make(entry: Entry, source: FetchSource, seed: string | null) {
+  async function make(entry: Entry, source: FetchSource, purges: number, seed: string | null) {
     const tmp = seed ?? temporaryName(dirs, 'mirror')
-    // Who asks for it may have begun before the last making ended.
-    if (await exists(entry.dir)) {
+    // Who asks for it may have begun before the last making ended, or before a purge.
+    if (purges !== entry.purges || (await exists(entry.dir))) {
       await rm(tmp, { recursive: true, force: true })
-      return 'ok'
+      return purges === entry.purges ? 'ok' : 'failed'
     }
     await mkdir(path.dirname(entry.dir), { recursive: true })
     if (seed === null && !(await initMirror(entry.name, tmp))) {
       return 'failed'
     }
-    const { purges } = entry
-    const outcome = await measured(tmp, entry.dir, () =>
+    const outcome = await fetches.measured(tmp, entry.dir, () =>
       finishMirror(entry.name, source, tmp, entry.dir, seed !== null)
     )
     if (purges !== entry.purges) await discard(entry.dir)
     else if (outcome === 'ok') sound.set(entry.dir, Promise.resolve(true))
-    return outcome
-  }
-
-  /** Counts a fetch. A mirror in the making is elsewhere before. */
-  async function measured(
-    before: string,
-    after: string,
-    fetch: () => Promise<FetchOutcome>
-  ): Promise<FetchOutcome> {
-    const begun = Date.now()
-    const bytes = await sizeOf(path.join(before, 'objects/pack'))
-    const outcome = await fetch()
-    const more = (await sizeOf(path.join(after, 'objects/pack'))) - bytes
-    metrics.fetched(outcome, Math.max(0, more), (Date.now() - begun) / 1000)
     return outcome
   }
 
@@ -266,7 +212,8 @@ export function openMirrors(
     if (keys > MAX_MISSES) entry.misses.delete(entry.misses.keys().next().value ?? '')
     const pays = whenToMake === 'always' || (whenToMake === 'second-miss' && keys > 1)
     if (pays && entry.making === null && now >= entry.notBefore) {
-      start(entry, () => limit(turnOf(name), () => make(entry, source, null)))
+      const { purges } = entry
+      start(entry, () => limit(turnOf(name), () => make(entry, source, purges, null)))
     }
   }
 
@@ -275,112 +222,13 @@ export function openMirrors(
     if (entry.making !== null) {
       return null
     }
+    const { purges } = entry
     const { promise, resolve } = withResolvers<string | null>()
     start(entry, async () => {
       const tmp = await promise
-      return tmp === null ? 'failed' : make(entry, source, tmp)
+      return tmp === null ? 'failed' : make(entry, source, purges, tmp)
     })
     return resolve
-  }
-
-  /** The fetch that begins after this call, shared with all who wait for the same or something else. */
-  function fetchShared(entry: Entry, source: FetchSource, oids: string[]): Promise<FetchOutcome> {
-    for (const oid of oids) entry.wanted.add(oid)
-    entry.refsWanted = entry.refsWanted || oids.length === 0
-    if (entry.fetching === null) {
-      return startFetch(entry, source)
-    }
-    entry.queued ??= entry.fetching.then(() => {
-      entry.queued = null
-      return startFetch(entry, source)
-    })
-    return entry.queued
-  }
-
-  function startFetch(entry: Entry, source: FetchSource): Promise<FetchOutcome> {
-    const run = limit(turnOf(entry.name), () => fetchWanted(entry, source)).finally(() => {
-      entry.fetching = null
-    })
-    entry.fetching = run.catch(() => 'failed' as const)
-    return run
-  }
-
-  /** By id what is wanted, which saves the round trip for the refs; those come behind it. */
-  async function fetchWanted(entry: Entry, source: FetchSource): Promise<FetchOutcome> {
-    const oids = [...entry.wanted]
-    const refs = entry.refsWanted || oids.length > MAX_BY_OID
-    entry.wanted = new Set()
-    entry.refsWanted = false
-    if (refs) {
-      return measured(entry.dir, entry.dir, () => fetchRefs(entry.dir, source))
-    }
-    const outcome = await byOid(entry, source, oids)
-    if (outcome === 'ok') refreshSoon(entry, source)
-    return outcome
-  }
-
-  function byOid(entry: Entry, source: FetchSource, oids: string[]): Promise<FetchOutcome> {
-    return measured(entry.dir, entry.dir, () => fetchByOid(entry.dir, source, oids))
-  }
-
-  function refreshSoon(entry: Entry, source: FetchSource): void {
-    entry.refsTimer ??= setTimeout(() => {
-      entry.refsTimer = null
-      fetchShared(entry, source, []).catch(() => {})
-    }, REFRESH_AFTER)
-    entry.refsTimer.unref()
-  }
-
-  /** By id first, then by refs, then by id alone. Each with this client's own credentials at least once. */
-  async function bringIn(
-    name: MirrorName,
-    source: FetchSource,
-    request: FetchRequest
-  ): Promise<void> {
-    const entry = entryOf(name)
-    let lacks = await lacking(entry.dir, request)
-    if (isQuickerById(request, lacks)) {
-      if ((await fetchShared(entry, source, lacks.oids)) === 'overloaded') throw new Overloaded(503)
-      lacks = await lacking(entry.dir, request)
-    }
-    if (lacks.oids.length > 0 || lacks.contents) {
-      const outcome = await fetchShared(entry, source, [])
-      if (outcome === 'overloaded') throw new Overloaded(503)
-      if (outcome === 'shallow') entry.shallow = true
-      lacks = await lacking(entry.dir, request)
-    }
-    if (lacks.contents || lacks.oids.length > MAX_BY_OID || entry.shallow) {
-      throw new Pass(entry.shallow ? 'shallow-upstream' : 'not-in-mirror')
-    }
-    if (lacks.oids.length > 0) {
-      await bringInByOid(entry, source, request, lacks.oids)
-    }
-    await bringInHave(entry, source, request.haves)
-  }
-
-  async function bringInByOid(
-    entry: Entry,
-    source: FetchSource,
-    request: FetchRequest,
-    oids: string[]
-  ): Promise<void> {
-    const outcome = await limit(turnOf(entry.name), () => byOid(entry, source, oids))
-    const lacks = await lacking(entry.dir, request)
-    if (lacks.oids.length > 0 || lacks.contents) {
-      throw new Pass(outcome === 'ok' ? 'not-in-mirror' : 'fetch-failed')
-    }
-  }
-
-  /** Without a common have, a client that has most of a history would be sent all of it. */
-  async function bringInHave(entry: Entry, source: FetchSource, haves: string[]): Promise<void> {
-    if (haves.length === 0 || (await present(entry.dir, haves)).length > 0) {
-      return
-    }
-    const first = haves.slice(0, 1)
-    await limit(turnOf(entry.name), () => byOid(entry, source, first))
-    if ((await present(entry.dir, first)).length === 0) {
-      throw new Pass('not-in-mirror')
-    }
   }
 
   async function using<T>(name: MirrorName, work: () => Promise<T>): Promise<T> {
@@ -480,9 +328,9 @@ export function openMirrors(
     sizes,
     remove,
     making: (name) => entryOf(name).making,
-    bringIn,
+    bringIn: (name, source, request) => fetches.bringIn(entryOf(name), source, request),
     refresh: async (name, source) => {
-      await fetchShared(entryOf(name), source, [])
+      await fetches.shared(entryOf(name), source, [])
     },
     adopt,
     missed,

@@ -1,0 +1,193 @@
+/**
+ * What mirrors lack, brought in: one fetch at a time a repository, shared by all who came before it
+ * began.
+ */
+import path from 'node:path'
+import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
+import type { GitLimit } from './git-limit.ts'
+import { sizeOf } from './layout.ts'
+import type { Metrics } from './metrics.ts'
+import {
+  type FetchOutcome,
+  type FetchSource,
+  fetchByOid,
+  fetchRefs,
+  type Lacking,
+  lacking,
+  type MirrorName,
+  present,
+} from './mirror.ts'
+import { Overloaded, Pass } from './protocol.ts'
+
+export interface FetchState {
+  name: MirrorName
+  dir: string
+  /** The fetch that runs, and the one that all who came since will share. */
+  fetching: Promise<FetchOutcome> | null
+  queued: Promise<FetchOutcome> | null
+  /** What the next fetch is to bring: object ids, and all refs where it is told so. */
+  wanted: Set<string>
+  refsWanted: boolean
+  refsTimer: NodeJS.Timeout | null
+  /** Upstream's repository is shallow. */
+  shallow: boolean
+}
+
+export function newFetchState(name: MirrorName, dir: string): FetchState {
+  return {
+    name,
+    dir,
+    fetching: null,
+    queued: null,
+    wanted: new Set(),
+    refsWanted: false,
+    refsTimer: null,
+    shallow: false,
+  }
+}
+
+export interface Fetches {
+  /** The fetch that begins after this call; without ids, of all refs. */
+  shared(state: FetchState, source: FetchSource, oids: string[]): Promise<FetchOutcome>
+  /** Brings in what the request names and the mirror lacks. Throws Pass or Overloaded. */
+  bringIn(state: FetchState, source: FetchSource, request: FetchRequest): Promise<void>
+  /** Counts a fetch. A mirror in the making is elsewhere before. */
+  measured(before: string, after: string, fetch: () => Promise<FetchOutcome>): Promise<FetchOutcome>
+}
+
+/** More objects than this by id at once: pass. A ref is kept for each. */
+const MAX_BY_OID = 64
+/** Up to so many are fetched by id first; with more, refs have most of them. */
+const FEW = 4
+/** One fetch of all refs for many by id. Milliseconds. */
+const REFRESH_AFTER = 30_000
+
+/** A few commits, as CI checks them out. With a filter they may be blobs, which no ref should keep. */
+function isQuickerById({ filter }: FetchRequest, { oids, contents }: Lacking): boolean {
+  return filter === null && !contents && oids.length > 0 && oids.length <= FEW
+}
+
+/** Who shares a turn in the queue for git. */
+export function turnOf(name: MirrorName): string {
+  return `${name.upstream}\n${name.repository}`
+}
+
+export function openFetches(limit: GitLimit, metrics: Metrics): Fetches {
+  async function measured(
+    before: string,
+    after: string,
+    fetch: () => Promise<FetchOutcome>
+  ): Promise<FetchOutcome> {
+    const begun = Date.now()
+    const bytes = await sizeOf(path.join(before, 'objects/pack'))
+    const outcome = await fetch()
+    const more = (await sizeOf(path.join(after, 'objects/pack'))) - bytes
+    metrics.fetched(outcome, Math.max(0, more), (Date.now() - begun) / 1000)
+    return outcome
+  }
+
+  /** The fetch that begins after this call, shared with all who wait for the same or something else. */
+  function shared(state: FetchState, source: FetchSource, oids: string[]): Promise<FetchOutcome> {
+    for (const oid of oids) state.wanted.add(oid)
+    state.refsWanted = state.refsWanted || oids.length === 0
+    if (state.fetching === null) {
+      return startFetch(state, source)
+    }
+    state.queued ??= state.fetching.then(() => {
+      state.queued = null
+      return startFetch(state, source)
+    })
+    return state.queued
+  }
+
+  function startFetch(state: FetchState, source: FetchSource): Promise<FetchOutcome> {
+    const run = limit(turnOf(state.name), () => fetchWanted(state, source)).finally(() => {
+      state.fetching = null
+    })
+    state.fetching = run.catch(() => 'failed' as const)
+    return run
+  }
+
+  /** By id what is wanted, which saves the round trip for the refs; those come behind it. */
+  async function fetchWanted(state: FetchState, source: FetchSource): Promise<FetchOutcome> {
+    const oids = [...state.wanted]
+    const refs = state.refsWanted || oids.length > MAX_BY_OID
+    state.wanted = new Set()
+    state.refsWanted = false
+    if (refs) {
+      return measured(state.dir, state.dir, () => fetchRefs(state.dir, source))
+    }
+    const outcome = await byOid(state, source, oids)
+    if (outcome === 'ok') refreshSoon(state, source)
+    return outcome
+  }
+
+  function byOid(state: FetchState, source: FetchSource, oids: string[]): Promise<FetchOutcome> {
+    return measured(state.dir, state.dir, () => fetchByOid(state.dir, source, oids))
+  }
+
+  function refreshSoon(state: FetchState, source: FetchSource): void {
+    state.refsTimer ??= setTimeout(() => {
+      state.refsTimer = null
+      shared(state, source, []).catch(() => {})
+    }, REFRESH_AFTER)
+    state.refsTimer.unref()
+  }
+
+  /** By id first, then by refs, then by id alone. Each with this client's own credentials at least once. */
+  async function bringIn(
+    state: FetchState,
+    source: FetchSource,
+    request: FetchRequest
+  ): Promise<void> {
+    let lacks = await lacking(state.dir, request)
+    if (isQuickerById(request, lacks)) {
+      if ((await shared(state, source, lacks.oids)) === 'overloaded') throw new Overloaded(503)
+      lacks = await lacking(state.dir, request)
+    }
+    if (lacks.oids.length > 0 || lacks.contents) {
+      const outcome = await shared(state, source, [])
+      if (outcome === 'overloaded') throw new Overloaded(503)
+      if (outcome === 'shallow') state.shallow = true
+      lacks = await lacking(state.dir, request)
+    }
+    if (lacks.contents || lacks.oids.length > MAX_BY_OID || state.shallow) {
+      throw new Pass(state.shallow ? 'shallow-upstream' : 'not-in-mirror')
+    }
+    if (lacks.oids.length > 0) {
+      await bringInByOid(state, source, request, lacks.oids)
+    }
+    await bringInHave(state, source, request.haves)
+  }
+
+  async function bringInByOid(
+    state: FetchState,
+    source: FetchSource,
+    request: FetchRequest,
+    oids: string[]
+  ): Promise<void> {
+    const outcome = await limit(turnOf(state.name), () => byOid(state, source, oids))
+    const lacks = await lacking(state.dir, request)
+    if (lacks.oids.length > 0 || lacks.contents) {
+      throw new Pass(outcome === 'ok' ? 'not-in-mirror' : 'fetch-failed')
+    }
+  }
+
+  /** Without a common have, a client that has most of a history would be sent all of it. */
+  async function bringInHave(
+    state: FetchState,
+    source: FetchSource,
+    haves: string[]
+  ): Promise<void> {
+    if (haves.length === 0 || (await present(state.dir, haves)).length > 0) {
+      return
+    }
+    const first = haves.slice(0, 1)
+    await limit(turnOf(state.name), () => byOid(state, source, first))
+    if ((await present(state.dir, first)).length === 0) {
+      throw new Pass('not-in-mirror')
+    }
+  }
+
+  return { shared, bringIn, measured }
+}
