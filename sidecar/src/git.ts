@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import type { Readable, Writable } from 'node:stream'
+import { PassThrough, Readable, type Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 
 export interface GitOptions {
@@ -125,6 +125,11 @@ export function spawnGit(args: string[], options: GitOptions = {}): GitProcess {
     stdio: ['pipe', 'pipe', 'pipe'],
     detached: true,
   })
+  const done = finished(child)
+  // Out of file descriptors: Node gives no streams then, whatever its types say.
+  if (!child.stdin || !child.stdout) {
+    return { stdin: new PassThrough(), stdout: Readable.from([]), done, kill: () => {} }
+  }
   track(child)
   if (options.stallAfter !== undefined) endWhenSilent(child, options.stallAfter)
   const kill = () => child.pid !== undefined && killGroup(child.pid)
@@ -136,7 +141,16 @@ export function spawnGit(args: string[], options: GitOptions = {}): GitProcess {
     // An input that breaks off leaves git without its end: it fails by itself.
     pipeline(options.input, child.stdin).catch(() => child.stdin.destroy())
   }
-  return { stdin: child.stdin, stdout: child.stdout, done: finished(child), kill }
+  return { stdin: child.stdin, stdout: child.stdout, done, kill }
+}
+
+/** A full disk stops no git; what is not written down outlives a SIGKILL of ours, that is all. */
+function quietly(work: () => void): void {
+  try {
+    work()
+  } catch {
+    // The store will say what is wrong with the disk.
+  }
 }
 
 function track(child: ChildProcess): void {
@@ -147,11 +161,11 @@ function track(child: ChildProcess): void {
   running.add(pid)
   const file = groups === null ? null : path.join(groups, String(pid))
   if (file !== null) {
-    writeFileSync(file, startTime(pid) ?? '')
+    quietly(() => writeFileSync(file, startTime(pid) ?? ''))
   }
   child.once('exit', () => {
     running.delete(pid)
-    if (file !== null) rmSync(file, { force: true })
+    if (file !== null) quietly(() => rmSync(file, { force: true }))
   })
 }
 

@@ -45,6 +45,7 @@ export class Job {
   #lost: unknown = null
   readonly #readers = new Set<{ sent: number }>()
   #retired = false
+  #closed = false
   #source: AnswerSource | null = null
   #aborted = false
 
@@ -68,7 +69,7 @@ export class Job {
 
   /** Whether a reader that begins now gets every byte. */
   get isReadable(): boolean {
-    return this.#tail === null || this.#tail.isWhole
+    return !this.#retired && (this.#tail === null || this.#tail.isWhole)
   }
 
   /** Ends it in the middle, for everyone. */
@@ -266,8 +267,9 @@ export class Job {
   }
 
   #closeWhenUnused(): void {
-    if (this.#retired && this.#readers.size === 0 && this.#state !== 'running') {
-      this.#retired = false
+    const unused = this.#readers.size === 0 && this.#state !== 'running'
+    if (this.#retired && unused && !this.#closed) {
+      this.#closed = true
       this.#spool.handle.close().catch(() => {})
     }
   }

@@ -4,7 +4,11 @@ import { Job } from './job.ts'
 import type { SpoolFile } from './store.ts'
 import type { Work } from './work.ts'
 
-/** How long a finished job can still be read by who was told its id. Milliseconds. */
+/**
+ * How long a finished job can still be read: a while by who is about to be told an id, longer by who
+ * was told one and has not come yet. Each holds a file open. Milliseconds.
+ */
+const GRACE = 3000
 const LINGER = 60_000
 
 /** One client's leave to read a job. */
@@ -17,8 +21,8 @@ export interface Reader {
 export interface Jobs {
   /** An id by which one client reads the job. */
   admit(reader: Reader): string
-  /** By the id that a reader was told. */
-  find(id: string): Reader | undefined
+  /** By the id that a reader was told, which is good once. */
+  take(id: string): Reader | undefined
   /** `relay`: its source is upstream, whose errors are answers too. */
   open(work: Work, spool: SpoolFile, relay: boolean): Job
   /** Called when the work on it has ended. */
@@ -45,20 +49,30 @@ export function openJobs(): Jobs {
     job.retire()
   }
 
+  function forgetWhenRead(job: Job, until: number): void {
+    const awaited = [...readers.values()].some((reader) => reader.job === job)
+    if (awaited && Date.now() < until) setTimeout(forgetWhenRead, GRACE, job, until).unref()
+    else forget(job)
+  }
+
   return {
     admit: (reader) => {
       const id = randomBytes(16).toString('hex')
       readers.set(id, reader)
       return id
     },
-    find: (id) => readers.get(id),
+    take: (id) => {
+      const reader = readers.get(id)
+      readers.delete(id)
+      return reader
+    },
     open: (work, spool, relay) => {
       const job = new Job(work.request.family, spool, relay)
       jobs.set(job, work.name.repository)
       return job
     },
     close: (job) => {
-      setTimeout(forget, LINGER, job).unref()
+      setTimeout(forgetWhenRead, GRACE, job, Date.now() + LINGER).unref()
     },
     abort: (repository) => {
       for (const [job, of] of jobs) {

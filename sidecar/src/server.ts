@@ -46,7 +46,7 @@ export function createSidecarServer(parts: ServerParts): Server {
 
   const stream: Route = async (message, response, id) => {
     message.resume()
-    const reader = jobs.find(id)
+    const reader = jobs.take(id)
     if (reader === undefined || !reader.job.isReadable) {
       response.writeHead(404).end()
       return
