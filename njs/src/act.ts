@@ -46,12 +46,12 @@ export function readState(text: string | null): SidecarState {
 }
 
 export function isJob(job: string | undefined): job is string {
-  return job !== undefined && /^[0-9a-f]{32}$/.test(job)
+  return job !== undefined && /^[0-9a-f]{32}$(?!\n)/.test(job)
 }
 
 /** Does what the sidecar said; what it says is checked, since it becomes a file name and a path. */
 export function follow(packs: string, state: SidecarState): Act {
-  if (state.state === 'ready' && /^[0-9a-f]{64}$/.test(state.key || '')) {
+  if (state.state === 'ready' && /^[0-9a-f]{64}$(?!\n)/.test(state.key || '')) {
     return hit(packs, state.key as string)
   }
   if (state.state === 'stream' && isJob(state.job)) {
@@ -60,9 +60,11 @@ export function follow(packs: string, state: SidecarState): Act {
   }
   const status = Number(state.status)
   if (state.state === 'refused' && (status === 429 || (status >= 500 && status < 600))) {
-    const retryAfter = /^[0-9]{1,6}$/.test(state.retryAfter || '') ? String(state.retryAfter) : ''
+    const retryAfter = /^[0-9]{1,6}$(?!\n)/.test(state.retryAfter || '')
+      ? String(state.retryAfter)
+      : ''
     return Object.assign(passed('overloaded'), { refusal: { status, retryAfter } })
   }
   const reason = state.reason || ''
-  return passed(/^[a-z0-9-]{1,30}$/.test(reason) ? (reason as Reason) : 'sidecar')
+  return passed(/^[a-z0-9-]{1,30}$(?!\n)/.test(reason) ? (reason as Reason) : 'sidecar')
 }

@@ -163,9 +163,22 @@ function refuse(
   return path === null ? 'path' : refuseHead(head)
 }
 
+/** Null where there is none: njs gives nothing then, or a buffer whose length throws. */
+function readRaw(r: NginxRequest): Buffer | null {
+  try {
+    const raw = r.requestBuffer
+    return raw !== undefined && raw.length > 0 ? raw : null
+  } catch {
+    return null
+  }
+}
+
 /** The body, inflated, or the reason why it is not read here. */
 async function readBody(r: NginxRequest, head: RequestHead): Promise<PktSource | Reason> {
-  const raw = r.requestBuffer as Buffer
+  const raw = readRaw(r)
+  if (raw === null) {
+    return 'empty'
+  }
   if (raw.length > MAX_BODY) {
     return 'body-size'
   }
@@ -317,7 +330,9 @@ async function ask(r: NginxRequest, location: string, body: string | null): Prom
     method: body === null ? 'GET' : 'POST',
     body: encodedAs(body || '', r.headersIn['Content-Encoding'] || ''),
   }
-  const reply = await r.subrequest(internal(r, location), options)
+  const first = await r.subrequest(internal(r, location), options)
+  // A kept connection that upstream has closed. nginx's own next try sends no body before njs 1.0.
+  const reply = first.status === 502 ? await r.subrequest(internal(r, location), options) : first
   if (isOver(r, size) || reply.status !== 200 || reply.responseBuffer === undefined) {
     const seconds = secondsToHold(reply.status, String(reply.headersOut['Retry-After'] || ''))
     if (seconds > 0) r.variables['gitcache_hold'] = String(seconds)

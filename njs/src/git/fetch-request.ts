@@ -99,7 +99,7 @@ function takeDeepen(request: FetchRequest, name: string, line: string): Reason |
     return 'repeated'
   }
   const value = line.substring(name.length + 1)
-  if (!/^[1-9][0-9]{0,9}$/.test(value)) {
+  if (!/^[1-9][0-9]{0,9}$(?!\n)/.test(value)) {
     return 'argument'
   }
   request.deepen = line
@@ -119,7 +119,7 @@ function takeFilter(request: FetchRequest, spec: string): Reason | null {
 
 /** Lower-case hexadecimal of the format's length: git takes upper-case too, but then it is not ours. */
 export function isOid(oid: string, format: ObjectFormat): boolean {
-  return format === 'sha1' ? /^[0-9a-f]{40}$/.test(oid) : /^[0-9a-f]{64}$/.test(oid)
+  return format === 'sha1' ? /^[0-9a-f]{40}$(?!\n)/.test(oid) : /^[0-9a-f]{64}$(?!\n)/.test(oid)
 }
 
 function oidLength(format: ObjectFormat): number {

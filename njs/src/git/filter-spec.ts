@@ -4,7 +4,7 @@
  * Source: git-rev-list(1), `--filter`.
  */
 const SIMPLE =
-  /^(blob:none|blob:limit=[0-9]{1,18}[kmg]?|tree:[0-9]{1,9}|object:type=(blob|tree|commit|tag))$/
+  /^(blob:none|blob:limit=[0-9]{1,18}[kmg]?|tree:[0-9]{1,9}|object:type=(blob|tree|commit|tag))$(?!\n)/
 
 export function parseFilterSpec(spec: string): boolean {
   if (spec.indexOf('combine:') !== 0) {

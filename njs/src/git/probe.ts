@@ -82,7 +82,7 @@ function readRefusal(pkts: Pkt[]): string | null {
   if (pkts.length !== 1 || typeof pkts[0] !== 'string') {
     return null
   }
-  const match = /^ERR upload-pack: not our ref ([0-9a-f]{40}|[0-9a-f]{64})\n?$/.exec(pkts[0])
+  const match = /^ERR upload-pack: not our ref ([0-9a-f]{40}|[0-9a-f]{64})\n?$(?!\n)/.exec(pkts[0])
   return match === null ? null : (match[1] as string)
 }
 

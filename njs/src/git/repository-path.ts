@@ -1,7 +1,7 @@
 /** From the path of a request to the repository that it names. Case is kept: forges differ in it. */
 
 const SERVICE = '/git-upload-pack'
-const PLAIN = /^(\/[A-Za-z0-9._~+@,:=-]{1,255})+$/
+const PLAIN = /^(\/[A-Za-z0-9._~+@,:=-]{1,255})+$(?!\n)/
 
 /**
  * The repository's path in the request target (`/group/repo.git/git-upload-pack`), as the client

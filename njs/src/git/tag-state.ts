@@ -34,6 +34,10 @@ function readPlainTags(lines: string[] | null, limits: TagLimits): string[] | nu
     return null
   }
   const text = lines.join('\n')
+  // In njs neither `^` nor `$` sees an empty line at the end.
+  if (lines.length > 0 && (text === '' || text.charAt(text.length - 1) === '\n')) {
+    return null
+  }
   const notATag =
     limits.format === 'sha1'
       ? /^(?![0-9a-f]{40} refs\/tags\/[^\x00-\x20\x7f-\uffff~^:?*[\\]+( peeled:[0-9a-f]{40})?$)/m

@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Pair, pairName, startPair } from '../support/pair.ts'
 import { basic, chosen, copyOf, DIRECT, onUpstream } from '../support/repositories.ts'
 import { client, must, type Ran, results, sh, stack, suites, uniqueId } from '../support/servers.ts'
+import type { Suite } from '../support/stack.ts'
 
 const OPERATIONS = Number(process.env.GITCACHE_SOAK_OPERATIONS ?? 60)
 const SEED = Number(process.env.GITCACHE_SOAK_SEED ?? Date.now() % 2 ** 31)
@@ -70,14 +71,13 @@ describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
         await pair.startSidecar()
       },
     ],
-    ['git child', () => sh(sidecar, `pgrep -f 'git .*${name}' | shuf -n 1 | xargs -r kill -KILL`)],
+    [
+      'git child',
+      () => sh(sidecar, `pgrep -f '[g]it .*${name}' | shuf -n 1 | xargs -r kill -KILL`),
+    ],
     [
       'nginx worker',
-      () =>
-        sh(
-          client(suite),
-          `pgrep -P "$(cat /run/nginx-pair-${name}.pid)" | shuf -n 1 | xargs -r kill -KILL`
-        ),
+      () => sh(client(suite), `pgrep -P "$(cat ${pair.pid})" | shuf -n 1 | xargs -r kill -KILL`),
     ],
   ]
 
@@ -92,20 +92,20 @@ describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
 
   interface Client {
     repository: string
-    below: (n: number) => number
+    /** Whose git it runs. */
+    git: Suite
     old: string
   }
 
   function run(origin: string, id: string, what: string, protocol: number, who: Client) {
-    const secret = who.repository.startsWith('priv/')
+    // Upstream takes pushes with a password only.
+    const secret = what === 'push' || who.repository.startsWith('priv/')
     const script = `. /w/state.sh; export GIT_TERMINAL_PROMPT=0; O=${origin}; R=${who.repository}
 g() { git -c protocol.version=${protocol} -c http.extraHeader=X-Test:${id} ${secret ? '-c http.extraHeader="$AUTH"' : ''} "$@"; }
 mkdir -p /w/work/${id} && cd /w/work/${id} && ln -s ${who.old} old && { ${OPERATIONS_OF[what]}; }; code=$?
 [ $code -eq 0 ] && state c ${what === 'partial' ? 'partial' : 'full'} | grep -v promisor
 rm -rf /w/work/${id}; exit $code`
-    const gits = suites()
-    const container = client(gits[who.below(gits.length)] as (typeof gits)[number])
-    return sh(container, script, { AUTH: basic('alice') })
+    return sh(client(who.git), script, { AUTH: basic('alice') })
   }
 
   /** Through the cache until it works, and straight from upstream. */
@@ -133,8 +133,14 @@ rm -rf /w/work/${id}; exit $code`
 
   async function work(seed: number): Promise<void> {
     const below = random(seed)
+    const gits = suites()
     const names = Object.keys(OPERATIONS_OF)
-    const copies = [await copyOf('main'), await copyOf('small'), await copyOf('main')]
+    const push = 'git config http.receivepack true'
+    const copies = [
+      await copyOf('main', push),
+      await copyOf('small', push),
+      await copyOf('main', push),
+    ]
     const repositories = [`pub/${copies[0]}`, `pub/${copies[1]}`, `priv/${copies[2]}`]
     const old = `/w/work/${uniqueId('old')}`
     await must(
@@ -149,7 +155,10 @@ rm -rf /w/work/${id}; exit $code`
       if (below(3) === 0) {
         await onUpstream(path(repository), `commit main file-${seed}-${i}`)
       }
-      await operate(what, below(3), { repository, below, old })
+      // What a partial clone lacks is fetched by id, which v0 servers refuse.
+      const git = gits[below(gits.length)] as Suite
+      const protocol = what === 'partial' ? 2 : below(3)
+      await operate(what, protocol, { repository, git, old })
     }
     await must(client(suite), `rm -rf ${old}`)
   }

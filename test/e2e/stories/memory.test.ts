@@ -42,7 +42,7 @@ describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
     const own = await must(sidecar, `${rss} /proc/$(cat /w/pairs/${name}/sidecar.pid)/status`)
     const workers = await must(
       client(suite),
-      `for p in $(pgrep -P "$(cat /run/nginx-pair-${name}.pid)"); do ${rss} /proc/$p/status; done | sort -n | tail -1`
+      `for p in $(pgrep -P "$(cat ${pair.pid})"); do ${rss} /proc/$p/status; done | sort -n | tail -1`
     )
     return { sidecar: Number(own), nginx: Number(workers) }
   }

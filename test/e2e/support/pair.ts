@@ -30,6 +30,8 @@ export interface Pair {
   url: string
   /** Its access log, for `results`. */
   log: string
+  /** The file of its nginx's process id, in the container. */
+  pid: string
   /** Its data directory in the containers. */
   data: string
   startSidecar(): Promise<void>
@@ -107,12 +109,12 @@ export async function startPair(options: PairOptions): Promise<Pair> {
     if (signal === 'SIGKILL') await must(sidecar, `rm -f ${socket}`)
   }
 
+  const pid = `/run/nginx-pair-${name}.pid`
   const signalNginx = async (signal: string) => {
-    const pid = `/run/nginx-pair-${name}.pid`
     await must(nginx, `[ ! -e ${pid} ] || kill -${signal.slice(3)} "$(cat ${pid})"`)
   }
   const startNginx = async () => {
-    await must(nginx, `nginx -c ${inside}/nginx.conf`)
+    await must(nginx, `/usr/sbin/nginx -c ${inside}/nginx.conf`)
   }
 
   await startSidecar()
@@ -121,6 +123,7 @@ export async function startPair(options: PairOptions): Promise<Pair> {
     suite,
     url: `http://nginx-${suite}:${here}`,
     log,
+    pid,
     data,
     startSidecar,
     signalSidecar,
