@@ -13,9 +13,9 @@ import {
   anyOid,
   anyRequestAtAll,
   clientForm,
-  runs,
 } from '../support/arbitraries.ts'
 import { GOLDEN_SCOPE } from '../support/cases.ts'
+import { runs } from '../support/fuzz.ts'
 import { keyOf } from '../support/scope.ts'
 import { fetchOf } from '../support/wire.ts'
 

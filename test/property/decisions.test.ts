@@ -9,49 +9,15 @@ import { readProbeAnswer } from '../../njs/src/git/probe.ts'
 import { REASONS } from '../../njs/src/git/reasons.ts'
 import { parseRepositoryPath, repositoryId } from '../../njs/src/git/repository-path.ts'
 import { readAdvertisedTags, readLsRefsTags } from '../../njs/src/git/tag-state.ts'
-import { anyNoise, anyRequestAtAll, clientForm, runs } from '../support/arbitraries.ts'
-import { CASES } from '../support/cases.ts'
-import { RECORDED } from '../support/fixtures.ts'
-import { oid, oid256 } from '../support/wire.ts'
+import { anyRequestAtAll } from '../support/arbitraries.ts'
+import { runs } from '../support/fuzz.ts'
+import { anyBytes, anyInput, anyLargeInput, anyPackets, anyProtocol } from '../support/mutations.ts'
+import { oid } from '../support/wire.ts'
 
-const PROTOCOLS = ['', 'version=1', 'version=2', 'version=2:version=1', 'version=3']
-const anyProtocol = fc.constantFrom(...PROTOCOLS)
-const anyBytes = fc.uint8Array({ maxLength: 400 }).map((list) => Buffer.from(list))
-
-/** Names that every object has, beside those of the protocol. */
-const WORDS = [
-  ...['command=fetch', 'command=ls-refs', 'done', 'thin-pack', 'ofs-delta', 'include-tag'],
-  ...['wait-for-done', 'deepen 1', 'deepen-not x', 'filter blob:none', 'filter ', 'want ', 'have '],
-  ...[`want ${oid(1)}`, `have ${oid(2)}`, `shallow ${oid(3)}`, `want ${oid256(1)}`, 'agent=x'],
-  ...['object-format=sha256', `want ${oid(1)} side-band-64k`, `${oid(1)} refs/tags/v1`],
-  ...['acknowledgments', 'NAK', `ACK ${oid(1)}`, 'ready', 'ERR upload-pack: not our ref x'],
-  ...['# service=git-upload-pack', 'version 1', `${oid(1)} refs/tags/v1^{}`, 'a\0b', ''],
-  ...Object.getOwnPropertyNames(Object.prototype),
-]
-const anyPacket = fc.oneof(
-  fc.constantFrom('0000', '0001', '0002', '0003', '0004'),
-  fc.constantFrom(...WORDS).map((word) => pktLine(word)),
-  fc.constantFrom(...WORDS).map((word) => pktLine(`${word}\n`))
-)
-const anyPackets = fc.array(anyPacket, { maxLength: 12 }).map((list) => Buffer.from(list.join('')))
-
-/** What is nearly a request: some bytes of it replaced, taken out or put in. */
-const anyBody = fc.oneof(
-  fc.constantFrom(...RECORDED, ...CASES).map(({ body }) => Buffer.from(body, 'latin1')),
-  fc.tuple(anyRequestAtAll, anyNoise).map(([r, noise]) => Buffer.from(clientForm(r, noise)))
-)
-const anyEdit = fc.record({
-  at: fc.nat(),
-  remove: fc.integer({ min: 0, max: 4 }),
-  insert: fc.uint8Array({ maxLength: 4 }),
-})
-const anyNearly = fc.tuple(anyBody, fc.array(anyEdit, { maxLength: 4 })).map(([body, edits]) =>
-  edits.reduce((bytes, { at, remove, insert }) => {
-    const pos = at % (bytes.length + 1)
-    return Buffer.concat([bytes.subarray(0, pos), insert, bytes.subarray(pos + remove)])
-  }, body)
-)
-const anyInput = fc.oneof(anyBytes, anyPackets, anyNearly)
+/** Of a processor: far more than any body takes, far less than one whose time grows with its square. */
+const BOUND_MS = 1000
+/** As in njs/src/handlers.ts. */
+const MAX_LINES = 6000
 
 /** The ways in which bytes reach the core: latin1 in the sidecar, UTF-8 ranges in njs. */
 function sourcesOf(bytes: Buffer): PktSource[] {
@@ -79,6 +45,27 @@ test('any body is a fetch or passes with a reason of the table', () => {
       }
     }),
     runs()
+  )
+})
+
+test('any body of any size is decided in bounded time', () => {
+  const limits = { format: 'sha1', maxTags: 5000 } as const
+  fc.assert(
+    fc.property(anyLargeInput, anyProtocol, (bytes, protocol) => {
+      for (const source of sourcesOf(bytes)) {
+        for (const read of [
+          () => parseBody(source, protocol, MAX_LINES),
+          () => readLsRefsTags(source, limits),
+          () => readAdvertisedTags(source, limits),
+        ]) {
+          const begun = process.cpuUsage()
+          read()
+          const { user, system } = process.cpuUsage(begun)
+          expect((user + system) / 1000).toBeLessThan(BOUND_MS)
+        }
+      }
+    }),
+    runs(1 / 8)
   )
 })
 

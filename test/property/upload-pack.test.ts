@@ -1,12 +1,18 @@
-/** Real git on both forms: what a client wrote, and what we feed upload-pack instead. */
+/**
+ * Real git on both forms: what a client wrote, and what we feed upload-pack instead. And on the bodies
+ * of two clients whose requests have one key: the second gets what was made for the first.
+ */
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
 import { asciiSource, pktLine, readPkt } from '../../njs/src/git/pkt-line.ts'
-import { anyNoise, clientForm, runs } from '../support/arbitraries.ts'
+import { anyNoise, clientForm, type Noise } from '../support/arbitraries.ts'
+import { PATIENCE, runsWithGit } from '../support/fuzz.ts'
 import { git, makeRepository, scratch, uploadPack } from '../support/git.ts'
+import { anyMutations, mutated } from '../support/mutations.ts'
 import { objectsIn, readAnswer } from '../support/pack.ts'
+import { keyOf } from '../support/scope.ts'
 import { fetchOf, oid, parse } from '../support/wire.ts'
 
 const work = scratch()
@@ -58,7 +64,11 @@ function anyKnownRequest(family: 0 | 2): fc.Arbitrary<FetchRequest> {
   return request.map(orderless)
 }
 
-function answerTo(family: 0 | 2, body: string) {
+function protocolOf(family: 0 | 2): string {
+  return family === 2 ? 'version=2' : ''
+}
+
+function answerTo(family: 0 | 2, body: string | Buffer) {
   const { lines, pack } = readAnswer(uploadPack(dir, family, body))
   return { lines, objects: pack === null ? null : objectsIn(pack, target, `${dir}/objects`) }
 }
@@ -66,22 +76,21 @@ function answerTo(family: 0 | 2, body: string) {
 test.each([2, 0] as const)(
   'v%i: the same objects, boundary and acknowledgments',
   (family) => {
-    const protocol = family === 2 ? 'version=2' : ''
     let packs = 0
     fc.assert(
       fc.property(anyKnownRequest(family), anyNoise, (request, noise) => {
         const quiet = { ...noise, session: null }
         const body = clientForm(request, quiet)
-        const canonical = writeCanonicalRequest(fetchOf(body, protocol))
+        const canonical = writeCanonicalRequest(fetchOf(body, protocolOf(family)))
         const answer = answerTo(family, canonical)
         packs += answer.objects === null ? 0 : 1
         expect(answer).toEqual(answerTo(family, body))
       }),
-      runs(60)
+      runsWithGit()
     )
     expect(packs).toBeGreaterThan(0)
   },
-  120_000
+  PATIENCE
 )
 
 /** Packets that may stand anywhere in a request that git takes. */
@@ -107,25 +116,82 @@ function insert(body: string, odd: [string, number][]): string {
   }, body)
 }
 
+/** Only where we take the body at all, and the order of its haves is nothing to git. */
+function expectSame(family: 0 | 2, body: string): void {
+  const parsed = parse(body, protocolOf(family))
+  if (parsed.kind === 'pass') return
+  const { request } = parsed
+  if (orderless(request).haves.length < request.haves.length) return
+  const canonical = writeCanonicalRequest(request)
+  expect(answerTo(family, canonical)).toEqual(answerTo(family, Buffer.from(body, 'latin1')))
+}
+
 test.each([2, 0] as const)(
   'v%i: what we take, git takes, and gives the same',
   (family) => {
-    const protocol = family === 2 ? 'version=2' : ''
     const odd = fc.array(fc.tuple(fc.constantFrom(...ODD), fc.nat()), {
       minLength: 1,
       maxLength: 2,
     })
     fc.assert(
       fc.property(anyKnownRequest(family), anyNoise, odd, (request, noise, packets) => {
-        const body = insert(clientForm(request, { ...noise, session: null }), packets)
-        const parsed = parse(body, protocol)
-        if (parsed.kind === 'fetch') {
-          const canonical = writeCanonicalRequest(parsed.request)
-          expect(answerTo(family, canonical)).toEqual(answerTo(family, body))
-        }
+        expectSame(family, insert(clientForm(request, { ...noise, session: null }), packets))
       }),
-      runs(60)
+      runsWithGit()
     )
   },
-  120_000
+  PATIENCE
+)
+
+test.each([2, 0] as const)(
+  'v%i: what we still take of a damaged request, git takes, and gives the same',
+  (family) => {
+    fc.assert(
+      fc.property(anyKnownRequest(family), anyNoise, anyMutations, (request, noise, mutations) => {
+        const body = clientForm(request, { ...noise, session: null })
+        const damaged = mutated(Buffer.from(body), mutations).toString('latin1')
+        expectSame(family, damaged)
+      }),
+      runsWithGit()
+    )
+  },
+  PATIENCE
+)
+
+/** A request and one that is like it: some of what differs is no difference, the key decides. */
+function anyTwins(family: 0 | 2): fc.Arbitrary<[FetchRequest, FetchRequest]> {
+  const change = fc.record(
+    {
+      thinPack: fc.boolean(),
+      noProgress: fc.boolean(),
+      ofsDelta: fc.boolean(),
+      includeTag: fc.boolean(),
+    },
+    { requiredKeys: [] }
+  )
+  return fc
+    .tuple(anyKnownRequest(family), change)
+    .map(([request, changes]) => [request, { ...request, ...changes }])
+}
+
+test.each([2, 0] as const)(
+  'v%i: two requests of one key have one answer',
+  (family) => {
+    let pairs = 0
+    fc.assert(
+      fc.property(anyTwins(family), anyNoise, anyNoise, (twins, ...noises) => {
+        const bodies = twins.map((request, i) =>
+          clientForm(request, { ...(noises[i] as Noise), session: null })
+        )
+        const [one, other] = bodies.map((body) => keyOf(fetchOf(body, protocolOf(family))))
+        if (one !== other) return
+        pairs += 1
+        const [first, second] = bodies.map((body) => answerTo(family, body))
+        expect(second).toEqual(first)
+      }),
+      runsWithGit()
+    )
+    expect(pairs).toBeGreaterThan(0)
+  },
+  PATIENCE
 )

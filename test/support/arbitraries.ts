@@ -4,11 +4,6 @@ import type { FetchRequest, ObjectFormat } from '../../njs/src/git/fetch-request
 import { pktLine } from '../../njs/src/git/pkt-line.ts'
 import { DELIM, FLUSH } from './wire.ts'
 
-/** FUZZ_RUNS overrides how often; a failure prints its seed. */
-export function runs(numRuns = 300): { numRuns: number } {
-  return { numRuns: Number(process.env.FUZZ_RUNS) || numRuns }
-}
-
 export function anyOid(format: ObjectFormat): fc.Arbitrary<string> {
   const digits = format === 'sha1' ? 40 : 64
   const digit = fc.constantFrom(...'0123456789abcdef')

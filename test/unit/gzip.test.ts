@@ -3,7 +3,7 @@ import { constants, gunzipSync, gzipSync } from 'node:zlib'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { announcedSize, crc32, gunzip, gzipStored, isGzipped } from '../../njs/src/git/gzip.ts'
-import { runs } from '../support/arbitraries.ts'
+import { runs } from '../support/fuzz.ts'
 
 const LIMIT = 1024 * 1024
 const ours = (data: Uint8Array, limit = LIMIT) => {

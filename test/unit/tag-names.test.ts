@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { isTagName } from '../../njs/src/git/tag-state.ts'
-import { runs } from '../support/arbitraries.ts'
+import { runsWithGit } from '../support/fuzz.ts'
 import { tryGit } from '../support/git.ts'
 
 function gitTakes(name: string): boolean {
@@ -89,6 +89,6 @@ test('any name: as git check-ref-format decides', () => {
       const name = `refs/tags/${pieces.join('')}`
       expect(isTagName(name)).toBe(gitTakes(name))
     }),
-    runs(300)
+    runsWithGit(300)
   )
 })
