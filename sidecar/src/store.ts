@@ -49,7 +49,11 @@ export function readAnswerName(name: string): AnswerName | null {
 
 /** Answers are spread by the first two digits of their keys. */
 export async function shardsOf(dir: string): Promise<string[]> {
-  return (await readdir(dir)).filter((name) => /^[0-9a-f]{2}$/.test(name))
+  const names = await readdir(dir).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return []
+    throw error
+  })
+  return names.filter((name) => /^[0-9a-f]{2}$/.test(name))
 }
 
 export function openStore(dirs: Layout): Store {
@@ -70,16 +74,26 @@ export function openStore(dirs: Layout): Store {
     const tag = repositoryTag(repository)
     purges.set(tag, (purges.get(tag) ?? 0) + 1)
     await Promise.allSettled(committing)
+    return (await purgeIn(dirs.packs, tag)) + (await purgeIn(dirs.unchecked, tag))
+  }
+
+  async function purgeIn(dir: string, tag: string): Promise<number> {
     let count = 0
-    for (const shard of await shardsOf(dirs.packs)) {
-      for (const name of await readdir(path.join(dirs.packs, shard))) {
+    for (const shard of await shardsOf(dir)) {
+      for (const name of await readdir(path.join(dir, shard))) {
         const answer = readAnswerName(name)
         if (answer?.tag !== tag) continue
-        await store.remove(answer.key, tag)
+        await removeFrom(dir, answer.key, tag)
         count += 1
       }
     }
     return count
+  }
+
+  async function removeFrom(dir: string, key: string, tag: string): Promise<void> {
+    const name = path.join(dir, key.slice(0, 2), key)
+    await rm(name, { force: true })
+    await rm(`${name}.${tag}`, { force: true })
   }
 
   const store: Store = {
@@ -108,10 +122,7 @@ export function openStore(dirs: Layout): Store {
         },
       }
     },
-    remove: async (key, tag) => {
-      await rm(file(key), { force: true })
-      await rm(`${file(key)}.${tag}`, { force: true })
-    },
+    remove: (key, tag) => removeFrom(dirs.packs, key, tag),
     purge,
     hold: async (upstream, seconds) => {
       const name = path.join(dirs.packs, holdName(upstream))

@@ -1,5 +1,5 @@
 /** What is stored is whole, belongs to a repository, and goes when that is purged: also what is on its way. */
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, renameSync } from 'node:fs'
 import path from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { prepareLayout } from '../../sidecar/src/layout.ts'
@@ -60,4 +60,18 @@ test('what is being stored at that moment is purged', async () => {
   await Promise.all(commits)
   expect([5, 6, 7, 8].flatMap(files)).toEqual([])
   for (const { close } of answers) await close()
+})
+
+test('what waits to be looked at after a crash is purged as well', async () => {
+  const store = openStore(dirs)
+  const answer = await put(store, '/e', 9)
+  await answer.commit()
+  await answer.close()
+  const shard = key(9).slice(0, 2)
+  mkdirSync(path.join(dirs.unchecked, shard), { recursive: true })
+  for (const name of files(9)) {
+    renameSync(path.join(dirs.packs, shard, name), path.join(dirs.unchecked, shard, name))
+  }
+  expect(await store.purge('/e')).toBe(1)
+  expect(readdirSync(path.join(dirs.unchecked, shard))).toEqual([])
 })

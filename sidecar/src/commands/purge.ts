@@ -1,4 +1,5 @@
 /** `nginx-git-cache purge REPOSITORY`: a leaked secret, a legal removal. Gone at once, also while it is read. */
+import { existsSync } from 'node:fs'
 import { pino } from 'pino'
 import { repositoryId } from '../../../njs/src/git/repository-path.ts'
 import { one, type RawOptions } from '../config.ts'
@@ -6,7 +7,7 @@ import { type Purged, purgeBySidecar, takeControl } from '../control.ts'
 import { UserError } from '../errors.ts'
 import { openFaults } from '../faults.ts'
 import { gitLimit } from '../git-limit.ts'
-import { layout } from '../layout.ts'
+import { emptyDirectory, layout } from '../layout.ts'
 import { createMetrics } from '../metrics.ts'
 import { openMirrors } from '../mirrors.ts'
 import { openStore } from '../store.ts'
@@ -28,6 +29,9 @@ export function readRepository(text: string): string {
 
 export async function purge(raw: RawOptions, repositories: string[]): Promise<void> {
   const data = one(raw, 'data') ?? '/var/cache/nginx-git-cache'
+  if (!existsSync(layout(data).packs)) {
+    throw new UserError('GITCACHE_DATA', `--data ${data} holds no cache`, "give the sidecar's")
+  }
   if (repositories.length === 0) {
     throw new UserError(
       'GITCACHE_REPOSITORY',
@@ -46,6 +50,7 @@ async function purgeAlone(data: string, repository: string): Promise<Purged> {
   const control = await takeControl(data)
   try {
     const dirs = layout(data)
+    await emptyDirectory(dirs.tmp)
     const log = pino({ level: 'silent' })
     const faults = openFaults(log)
     const now = <T>(work: () => T) => work()

@@ -91,6 +91,7 @@ export async function serve(raw: RawOptions): Promise<void> {
   await listen(server, config)
   const admin = await startAdmin(config, dirs, metrics, budget)
   control.serve(async (repository) => {
+    await shown
     jobs.abort(repository)
     const gone = await mirrors.purge(repository)
     const removed = { answers: await store.purge(repository), mirrors: gone }
