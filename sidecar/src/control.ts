@@ -83,7 +83,14 @@ async function answer(
 /** Asks the sidecar that runs on this directory to purge. Null where none runs. */
 export async function purgeBySidecar(data: string, repository: string): Promise<Purged | null> {
   const body = await askSidecar(data, 'POST', repository)
-  return body === null ? null : purged.parse(JSON.parse(body))
+  if (body === null) {
+    return null
+  }
+  const done = purged.safeParse(JSON.parse(body))
+  if (!done.success) {
+    throw new UserError('GITCACHE_BUSY', 'the sidecar is only starting', 'try again in a second')
+  }
+  return done.data
 }
 
 function askSidecar(data: string, method: string, body: string): Promise<string | null> {
