@@ -31,6 +31,8 @@ export interface FetchState {
   refsTimer: NodeJS.Timeout | null
   /** Upstream's repository is shallow. */
   shallow: boolean
+  /** Fetches since its packs were put together. */
+  grown: number
 }
 
 export function newFetchState(name: MirrorName, dir: string): FetchState {
@@ -43,6 +45,7 @@ export function newFetchState(name: MirrorName, dir: string): FetchState {
     refsWanted: false,
     refsTimer: null,
     shallow: false,
+    grown: 0,
   }
 }
 
@@ -59,6 +62,8 @@ export interface Fetches {
 const MAX_BY_OID = 64
 /** Up to so many are fetched by id first; with more, refs have most of them. */
 const FEW = 4
+/** Each brings a pack, in all of which git then looks for each object. */
+const MANY_FETCHES = 16
 /** One fetch of all refs for many by id. Milliseconds. */
 const REFRESH_AFTER = 30_000
 
@@ -72,7 +77,12 @@ export function turnOf(name: MirrorName): string {
   return `${name.upstream}\n${name.repository}`
 }
 
-export function openFetches(limit: GitLimit, metrics: Metrics): Fetches {
+/** `onGrown`: called when so many fetches have brought a pack each that they should be put together. */
+export function openFetches(
+  limit: GitLimit,
+  metrics: Metrics,
+  onGrown: (state: FetchState) => void
+): Fetches {
   async function measured(
     before: string,
     after: string,
@@ -114,11 +124,15 @@ export function openFetches(limit: GitLimit, metrics: Metrics): Fetches {
     const refs = state.refsWanted || oids.length > MAX_BY_OID
     state.wanted = new Set()
     state.refsWanted = false
-    if (refs) {
-      return measured(state.dir, state.dir, () => fetchRefs(state.dir, source))
+    const outcome = refs
+      ? await measured(state.dir, state.dir, () => fetchRefs(state.dir, source))
+      : await byOid(state, source, oids)
+    if (outcome === 'ok' && !refs) refreshSoon(state, source)
+    state.grown += 1
+    if (state.grown === MANY_FETCHES) {
+      state.grown = 0
+      onGrown(state)
     }
-    const outcome = await byOid(state, source, oids)
-    if (outcome === 'ok') refreshSoon(state, source)
     return outcome
   }
 

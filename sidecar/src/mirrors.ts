@@ -104,7 +104,9 @@ export function openMirrors(
   faults: Faults,
   metrics: Metrics
 ): Mirrors {
-  const fetches = openFetches(limit, metrics)
+  const fetches = openFetches(limit, metrics, ({ name, dir }) => {
+    idle(() => held(entryOf(name), () => improve(dir)))
+  })
   const entries = new Map<string, Entry>()
   /** Whether what an earlier life left is what git wrote: asked once for each mirror. */
   const sound = new Map<string, Promise<boolean>>()
