@@ -34,7 +34,7 @@ for i in $(seq ${size}); do
 done
 wait
 for i in $(seq ${size}); do
-  [ -d c$i ] || { echo "$(cat c$i.exit) nothing"; continue; }
+  [ -d c$i ] || { echo "$(cat c$i.exit) $(tail -1 c$i.err)"; continue; }
   echo "$(cat c$i.exit) $({ git -C c$i rev-list --objects --all | cut -d' ' -f1 | sort; git -C c$i for-each-ref; git -C c$i fsck 2>&1 | grep -v notice; cat c$i.err; } | git hash-object --stdin)"
 done | sort | uniq -c | sed 's/^ *//'
 rm -rf /w/work/${id}`

@@ -40,11 +40,11 @@ describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
   })
 
   test('when it is over, it works', async () => {
-    // Answers that were just made are held open for those who may still come.
-    await new Promise((resolve) => setTimeout(resolve, 4000))
     const repository = await copyOf('small')
     const how: string[] = []
-    for (let i = 0; i < 20 && how.at(-1) !== 'hit'; i++) {
+    // Answers that were just made are held open for a minute where somebody was told of them.
+    for (let i = 0; i < 90 && how.at(-1) !== 'hit'; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 1000))
       const id = uniqueId('after')
       await must(
         client(suite),

@@ -133,7 +133,8 @@ export function dataOf(suite: Suite): string {
   return path.join(stack().dir, 'data', suite)
 }
 
-function mirrorNames(data: string): string[] {
+/** The repositories that a data directory on this machine has mirrors of. */
+export function mirrorNames(data: string): string[] {
   const files = globSync('mirrors/*/*.git/gitcache.json', { cwd: data })
   return files.map((file) => JSON.parse(readFileSync(path.join(data, file), 'utf8')).repository)
 }
