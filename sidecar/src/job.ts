@@ -263,6 +263,8 @@ export class Job {
   /** No new readers from now on; the file is closed when the last one has gone. */
   retire(): void {
     this.#retired = true
+    // Nothing was ever recorded: what should have been its source did not come to be.
+    if (this.#state === 'running') this.#end('failed')
     this.#closeWhenUnused()
   }
 
