@@ -231,14 +231,8 @@ async function answer(
 
 /** Upstream has more to do than it can: nobody is asked for anybody until the time that it gave. */
 async function hold(r: NginxRequest, settings: Settings, path: string): Promise<Act> {
-  const order = {
-    secret: settings.secret,
-    id: r.variables['request_id'],
-    upstream: settings.upstream,
-    path,
-    hold: Number(r.variables['gitcache_hold']),
-  }
-  await sidecar(r, 'hold', JSON.stringify(order))
+  const order = { hold: Number(r.variables['gitcache_hold']) }
+  await sidecar(r, 'hold', orderOf(r, settings, path, order))
   return passed('overloaded')
 }
 
@@ -349,31 +343,32 @@ async function prepare(
   yes: Extract<Verdict, { kind: 'yes' }>
 ): Promise<SidecarState> {
   const order = {
-    secret: settings.secret,
-    id: r.variables['request_id'],
-    upstream: settings.upstream,
-    path,
     key,
     family: yes.request.family,
     request: writeCanonicalRequest(yes.request),
     tags: yes.tags,
     progress: !yes.request.noProgress,
   }
-  return sidecar(r, 'prepare', JSON.stringify(order))
+  return sidecar(r, 'prepare', orderOf(r, settings, path, order))
 }
 
-/** A body too large for this engine: the sidecar reads it and asks upstream itself. */
-async function readBySidecar(r: NginxRequest, settings: Settings, path: string): Promise<Act> {
-  const order = {
+/** What every order says, and what this one adds. Shape: sidecar/src/protocol.ts. */
+function orderOf(r: NginxRequest, settings: Settings, path: string, more: object): string {
+  const head = {
     secret: settings.secret,
     id: r.variables['request_id'],
     upstream: settings.upstream,
     path,
   }
+  return JSON.stringify(Object.assign(head, more))
+}
+
+/** A body too large for this engine: the sidecar reads it and asks upstream itself. */
+async function readBySidecar(r: NginxRequest, settings: Settings, path: string): Promise<Act> {
   if (isHeld(settings.packs, settings.upstream)) {
     return passed('overloaded')
   }
-  const ticket = await sidecar(r, 'ticket', JSON.stringify(order))
+  const ticket = await sidecar(r, 'ticket', orderOf(r, settings, path, {}))
   if (ticket.state !== 'ticket' || !isJob(ticket.job)) {
     return follow(settings.packs, ticket)
   }

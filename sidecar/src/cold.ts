@@ -10,6 +10,7 @@ import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { SERVICE } from '../../njs/src/git/classify.ts'
 import { type FetchRequest, isStorable } from '../../njs/src/git/fetch-request.ts'
 import type { Parts } from './answers.ts'
+import { asPass } from './faults.ts'
 import type { Job } from './job.ts'
 import type { Commit } from './jobs.ts'
 import { temporaryName } from './layout.ts'
@@ -41,8 +42,7 @@ export async function answerFromUpstream(
   const answer = await askTwice(work)
   const spool = await store.create(work.name.repository).catch((error: unknown) => {
     answer.source.kill()
-    faults('GITCACHE_STORE', error)
-    throw new Pass('store', String(error))
+    throw asPass(faults, error)
   })
   const job = jobs.open(work, spool, true)
   const shared = say(parts, job, work, commit)
@@ -54,9 +54,7 @@ export async function answerFromUpstream(
     return repository
   } catch (error) {
     await spool.drop()
-    if (error instanceof Pass) throw error
-    faults('GITCACHE_STORE', error)
-    throw new Pass('store', String(error))
+    throw asPass(faults, error)
   } finally {
     if (job.lost) faults('GITCACHE_STORE', job.lost)
     jobs.close(job)

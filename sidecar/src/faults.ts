@@ -1,5 +1,6 @@
 /** What is wrong with the machine, said once: the same fault repeated is counted, not repeated. */
 import type { Logger } from 'pino'
+import { Pass } from './protocol.ts'
 
 /** Code: a sentence, and what to do about it. */
 const FAULTS = {
@@ -21,6 +22,15 @@ export type FaultCode = keyof typeof FAULTS
 
 /** MUST NOT be given anything with credentials in it. */
 export type Faults = (code: FaultCode, error: unknown, fields?: Record<string, unknown>) => void
+
+/** An error on the way to a stored answer, as a pass; what is no pass yet is the machine's fault. */
+export function asPass(faults: Faults, error: unknown): Pass {
+  if (error instanceof Pass) {
+    return error
+  }
+  faults('GITCACHE_STORE', error)
+  return new Pass('store', String(error))
+}
 
 const PERIOD = 60_000
 

@@ -124,20 +124,29 @@ export function openFetches(
     const refs = state.refsWanted || oids.length > MAX_BY_OID
     state.wanted = new Set()
     state.refsWanted = false
-    const outcome = refs
-      ? await measured(state.dir, state.dir, () => fetchRefs(state.dir, source))
-      : await byOid(state, source, oids)
-    if (outcome === 'ok' && !refs) refreshSoon(state, source)
+    if (refs) {
+      return counted(state, () => fetchRefs(state.dir, source))
+    }
+    const outcome = await byOid(state, source, oids)
+    if (outcome === 'ok') refreshSoon(state, source)
+    return outcome
+  }
+
+  function byOid(state: FetchState, source: FetchSource, oids: string[]): Promise<FetchOutcome> {
+    return counted(state, () => fetchByOid(state.dir, source, oids))
+  }
+
+  async function counted(
+    state: FetchState,
+    fetch: () => Promise<FetchOutcome>
+  ): Promise<FetchOutcome> {
+    const outcome = await measured(state.dir, state.dir, fetch)
     state.grown += 1
     if (state.grown === MANY_FETCHES) {
       state.grown = 0
       onGrown(state)
     }
     return outcome
-  }
-
-  function byOid(state: FetchState, source: FetchSource, oids: string[]): Promise<FetchOutcome> {
-    return measured(state.dir, state.dir, () => fetchByOid(state.dir, source, oids))
   }
 
   function refreshSoon(state: FetchState, source: FetchSource): void {

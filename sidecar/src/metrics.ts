@@ -1,12 +1,11 @@
 /** Every metric and label value, declared once. Base units; no label that clients could make grow. */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { REASONS } from '../../njs/src/git/reasons.ts'
+import type { FetchOutcome } from './mirror.ts'
 import { VERSION } from './version.ts'
 
 export const RESULTS = ['hit', 'miss', 'join', 'pass'] as const
 const SOURCES = ['cache', 'upstream'] as const
-const KINDS = ['mirror', 'upstream'] as const
-const OUTCOMES = ['ok', 'shallow', 'overloaded', 'failed'] as const
 const EVICTED = ['answer', 'mirror'] as const
 const SECONDS = [0.005, 0.02, 0.1, 0.5, 2, 10, 60, 600]
 const BYTES = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10]
@@ -16,9 +15,9 @@ export interface Metrics {
   /** One answered request, as nginx reported it: `hit`, or `pass; reason=path`; bytes and seconds. */
   report(result: string, bytes: number, seconds: number): void
   /** An answer was made: by git on a mirror, or by upstream. */
-  built(kind: (typeof KINDS)[number], bytes: number, seconds: number): void
+  built(by: 'mirror' | 'upstream', bytes: number, seconds: number): void
   /** A fetch into a mirror has ended, and so many bytes of packs are new in it. */
-  fetched(outcome: (typeof OUTCOMES)[number], bytes: number, seconds: number): void
+  fetched(outcome: FetchOutcome, bytes: number, seconds: number): void
   followed(): void
   evicted(what: (typeof EVICTED)[number]): void
 }

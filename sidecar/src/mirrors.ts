@@ -1,6 +1,6 @@
 /** All mirrors of this data directory: who makes them, who uses them, who takes them away. */
 import { createHash } from 'node:crypto'
-import { mkdir, readdir, readFile, rename, rm, stat, utimes } from 'node:fs/promises'
+import { mkdir, rm, stat, utimes } from 'node:fs/promises'
 import path from 'node:path'
 import type { LimitFunction } from 'p-limit'
 import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
@@ -20,6 +20,7 @@ import {
   NAME_FILE,
 } from './mirror.ts'
 import { isSound, removeLeftBehind } from './mirror-check.ts'
+import { allMirrors, discardMirror, mirrorsOf, nameOf } from './mirror-places.ts'
 import { Pass } from './protocol.ts'
 import { withResolvers } from './resolvers.ts'
 
@@ -86,15 +87,6 @@ const DAY = 24 * HOUR
 const MAX_MISSES = 16
 /** Repositories that are remembered, so that memory does not grow with those ever asked for. */
 const MAX_ENTRIES = 10_000
-
-/** Of gitcache.json, which may be damaged. */
-function nameIn(text: string): MirrorName | null {
-  try {
-    return JSON.parse(text) as MirrorName
-  } catch {
-    return null
-  }
-}
 
 export function openMirrors(
   dirs: Layout,
@@ -259,8 +251,7 @@ export function openMirrors(
   }
 
   async function tend(dir: string, work: (name: MirrorName) => Promise<void>): Promise<void> {
-    const text = await readFile(path.join(dir, NAME_FILE), 'utf8').catch(() => '')
-    const name = nameIn(text)
+    const name = await nameOf(dir)
     if (name === null || (await find(name).catch(() => null)) !== dir) {
       return
     }
@@ -275,14 +266,11 @@ export function openMirrors(
 
   async function sizes(): Promise<MirrorSize[]> {
     const found: MirrorSize[] = []
-    for (const shard of await readdir(dirs.mirrors)) {
-      for (const name of await readdir(path.join(dirs.mirrors, shard)).catch(() => [])) {
-        const dir = path.join(dirs.mirrors, shard, name)
-        const noted = await stat(path.join(dir, NAME_FILE)).catch(() => null)
-        const made = noted ?? (await stat(dir).catch(() => null))
-        const used = Math.max(entryAt(dir)?.used ?? 0, made?.mtimeMs ?? 0)
-        if (made !== null) found.push({ dir, bytes: await sizeOf(dir), used })
-      }
+    for (const dir of await allMirrors(dirs)) {
+      const noted = await stat(path.join(dir, NAME_FILE)).catch(() => null)
+      const made = noted ?? (await stat(dir).catch(() => null))
+      const used = Math.max(entryAt(dir)?.used ?? 0, made?.mtimeMs ?? 0)
+      if (made !== null) found.push({ dir, bytes: await sizeOf(dir), used })
     }
     return found
   }
@@ -296,15 +284,9 @@ export function openMirrors(
     return true
   }
 
-  /** At once for all who look for it; who reads it already fails. */
-  async function discard(dir: string): Promise<void> {
+  function discard(dir: string): Promise<void> {
     sound.delete(dir)
-    const aside = temporaryName(dirs, 'discarded')
-    const moved = await rename(dir, aside).then(
-      () => true,
-      () => false
-    )
-    if (moved) await rm(aside, { recursive: true, force: true })
+    return discardMirror(dirs, dir)
   }
 
   async function purge(repository: string): Promise<number> {
@@ -314,14 +296,9 @@ export function openMirrors(
       entry.misses.clear()
       entry.shallow = false
     }
-    let count = 0
-    for (const { dir } of await sizes()) {
-      const text = await readFile(path.join(dir, NAME_FILE), 'utf8').catch(() => '')
-      if (nameIn(text)?.repository !== repository) continue
-      await discard(dir)
-      count += 1
-    }
-    return count
+    const found = await mirrorsOf(dirs, repository)
+    for (const dir of found) await discard(dir)
+    return found.length
   }
 
   return {

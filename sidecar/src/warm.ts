@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { type FetchRequest, isStorable } from '../../njs/src/git/fetch-request.ts'
 import type { Parts } from './answers.ts'
+import { asPass } from './faults.ts'
 import { turnOf } from './fetches.ts'
 import { type GitProcess, spawnGit } from './git.ts'
 import type { Job } from './job.ts'
@@ -39,7 +40,9 @@ async function generate(parts: Parts, mirror: string, work: Work, commit: Commit
   const { config, dirs, store, jobs, metrics, faults } = parts
   const begun = Date.now()
   const view = work.tags === null ? null : temporaryName(dirs, 'view')
-  const spool = await store.create(work.name.repository)
+  const spool = await store.create(work.name.repository).catch((error: unknown) => {
+    throw asPass(faults, error)
+  })
   const job = jobs.open(work, spool, false)
   try {
     if (view !== null) await makeView(view, mirror, work.tags ?? [], work.request.format)
@@ -53,9 +56,7 @@ async function generate(parts: Parts, mirror: string, work: Work, commit: Commit
   } catch (error) {
     await spool.drop()
     if (job.answer.damaged) await setAside(parts, work)
-    if (error instanceof Pass) throw error
-    faults('GITCACHE_STORE', error)
-    throw new Pass('store', String(error))
+    throw asPass(faults, error)
   } finally {
     if (job.lost) faults('GITCACHE_STORE', job.lost)
     if (view !== null) await rm(view, { recursive: true, force: true })

@@ -12,7 +12,7 @@ const LONGEST = 60
  */
 export function secondsToHold(status: number, retryAfter: string): number {
   const asked = status === 429 || status === 503
-  return asked && /^[0-9]{1,9}$/.test(retryAfter) ? Math.min(Number(retryAfter), LONGEST) : 0
+  return asked && /^[0-9]{1,9}$(?!\n)/.test(retryAfter) ? Math.min(Number(retryAfter), LONGEST) : 0
 }
 
 /** `upstream`: as $gitcache_upstream names it. */

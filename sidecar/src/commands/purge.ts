@@ -1,23 +1,18 @@
 /** `nginx-git-cache purge REPOSITORY`: a leaked secret, a legal removal. Gone at once, also while it is read. */
 import { existsSync } from 'node:fs'
-import { pino } from 'pino'
-import { repositoryId } from '../../../njs/src/git/repository-path.ts'
+import { parseRepositoryPath, repositoryId } from '../../../njs/src/git/repository-path.ts'
 import { one, type RawOptions } from '../config.ts'
 import { type Purged, purgeBySidecar, takeControl } from '../control.ts'
 import { UserError } from '../errors.ts'
-import { openFaults } from '../faults.ts'
-import { gitLimit } from '../git-limit.ts'
 import { emptyDirectory, layout } from '../layout.ts'
-import { createMetrics } from '../metrics.ts'
-import { openMirrors } from '../mirrors.ts'
+import { discardMirror, mirrorsOf } from '../mirror-places.ts'
 import { openStore } from '../store.ts'
-
-const PATH = /^(\/[A-Za-z0-9._~+@,:=-]+)+\/*$/
 
 /** `/owner/repo.git`, or its address on upstream. Throws UserError. */
 export function readRepository(text: string): string {
-  const path = URL.canParse(text) ? new URL(text).pathname : text
-  if (!PATH.test(path)) {
+  const given = URL.canParse(text) ? new URL(text).pathname : text
+  const path = parseRepositoryPath(`${given.replace(/\/+$/, '')}/git-upload-pack`)
+  if (path === null) {
     throw new UserError(
       'GITCACHE_REPOSITORY',
       `${text.replace(/\/\/.*@/, '//***@')} is not the path of a repository`,
@@ -51,19 +46,9 @@ async function purgeAlone(data: string, repository: string): Promise<Purged> {
   try {
     const dirs = layout(data)
     await emptyDirectory(dirs.tmp)
-    const log = pino({ level: 'silent' })
-    const faults = openFaults(log)
-    const now = <T>(work: () => T) => work()
-    const mirrors = openMirrors(
-      dirs,
-      gitLimit(1, 1),
-      now as never,
-      'never',
-      faults,
-      createMetrics({ git: '' })
-    )
-    const answers = await openStore(dirs).purge(repository)
-    return { answers, mirrors: await mirrors.purge(repository) }
+    const mirrors = await mirrorsOf(dirs, repository)
+    for (const dir of mirrors) await discardMirror(dirs, dir)
+    return { answers: await openStore(dirs).purge(repository), mirrors: mirrors.length }
   } finally {
     control.close()
   }

@@ -1,0 +1,40 @@
+/** Mirrors as they lie on disk, `mirrors/ab/<id>.git`: those of an earlier life too. */
+import { readdir, readFile, rename, rm } from 'node:fs/promises'
+import path from 'node:path'
+import { type Layout, temporaryName } from './layout.ts'
+import { type MirrorName, NAME_FILE } from './mirror.ts'
+
+export async function allMirrors(dirs: Layout): Promise<string[]> {
+  const found: string[] = []
+  for (const shard of await readdir(dirs.mirrors)) {
+    const names = await readdir(path.join(dirs.mirrors, shard)).catch(() => [])
+    found.push(...names.map((name) => path.join(dirs.mirrors, shard, name)))
+  }
+  return found
+}
+
+/** Whose it is; null where that cannot be read. */
+export async function nameOf(dir: string): Promise<MirrorName | null> {
+  try {
+    return JSON.parse(await readFile(path.join(dir, NAME_FILE), 'utf8')) as MirrorName
+  } catch {
+    return null
+  }
+}
+
+/** Of a repository's path on any upstream, in each object format. */
+export async function mirrorsOf(dirs: Layout, repository: string): Promise<string[]> {
+  const all = await allMirrors(dirs)
+  const names = await Promise.all(all.map(nameOf))
+  return all.filter((_, i) => names[i]?.repository === repository)
+}
+
+/** At once for all who look for it; who reads it already fails. */
+export async function discardMirror(dirs: Layout, dir: string): Promise<void> {
+  const aside = temporaryName(dirs, 'discarded')
+  const moved = await rename(dir, aside).then(
+    () => true,
+    () => false
+  )
+  if (moved) await rm(aside, { recursive: true, force: true })
+}
