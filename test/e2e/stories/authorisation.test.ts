@@ -17,7 +17,7 @@ import {
   warmUp,
 } from '../support/repositories.ts'
 import { client, must, packsMade, sh, stack, uniqueId } from '../support/servers.ts'
-import { type Answer, type Ask, ask, fetchV0, fetchV2, hasPack, meaning } from '../support/wire.ts'
+import { type Ask, ask, askBoth, fetchV0, fetchV2, hasPack } from '../support/wire.ts'
 
 const ALICE = basic('alice')
 const BOB = basic('bob')
@@ -45,10 +45,7 @@ describe.each(chosen())('nginx of %s', (suite) => {
 
   /** The same request to both; what was answered, and whether with a pack. */
   async function same(request: Ask) {
-    const both = await Promise.all([DIRECT, cache].map((origin) => ask(suite, origin, request)))
-    const [direct, cached] = both as [Answer, Answer]
-    const [expected, actual] = await Promise.all(both.map((answer) => meaning(suite, answer)))
-    expect(actual, `${request.path}, ${cached.results}`).toEqual(expected)
+    const { direct, cached } = await askBoth(suite, request)
     return { ...cached, direct: direct.status, pack: hasPack(cached), how: cached.results.join() }
   }
 

@@ -6,7 +6,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type Pair, pairName, startPair } from '../support/pair.ts'
+import { type Pair, startPair } from '../support/pair.ts'
 import { basic, chosen, copyOf, DIRECT, onUpstream } from '../support/repositories.ts'
 import { client, must, type Ran, results, sh, stack, suites, uniqueId } from '../support/servers.ts'
 import type { Suite } from '../support/stack.ts'
@@ -55,7 +55,7 @@ interface Tally {
 
 describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
   const sidecar = stack().sidecar[suite] as string
-  const name = pairName('chaos')
+  const name = uniqueId('chaos')
   const tally: Tally = { operations: 0, kills: {}, cut: 0, wrong: [], how: {} }
   let pair: Pair
 

@@ -3,9 +3,9 @@
  * is damaged is found before it is served, mirrors are made anew, and git goes on meanwhile.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type Pair, pairName, startPair } from '../support/pair.ts'
-import { chosen, copyOf, DIRECT } from '../support/repositories.ts'
-import { client, logs, must, results, sh, stack, uniqueId } from '../support/servers.ts'
+import { type Pair, startPair } from '../support/pair.ts'
+import { chosen, cloneState, copyOf, DIRECT } from '../support/repositories.ts'
+import { logs, must, stack, uniqueId } from '../support/servers.ts'
 
 const OPTIONS = ['--mirror', '--depth 1 --bare', '--bare --no-tags']
 
@@ -23,19 +23,13 @@ describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
   let repositories: string[] = []
 
   beforeAll(async () => {
-    pair = await startPair({ name: pairName('damaged'), suite })
+    pair = await startPair({ name: uniqueId('damaged'), suite })
     repositories = await Promise.all(['main', 'small', 'tags'].map(() => copyOf('main')))
   })
   afterAll(() => pair.stop())
 
-  async function run(origin: string, repository: string, options: string) {
-    const id = uniqueId('damaged')
-    const ran = await sh(
-      client(suite),
-      `. /w/state.sh; mkdir /w/work/${id} && cd /w/work/${id} && git -c http.extraHeader=X-Test:${id} clone -q ${options} ${origin}/pub/${repository} c; code=$?; [ -d c ] && state c full; rm -rf /w/work/${id}; exit $code`
-    )
-    return { code: ran.code, out: ran.out, how: results(suite, id, pair.log).join() }
-  }
+  const run = (origin: string, repository: string, options: string) =>
+    cloneState(suite, origin, repository, options, pair.log)
 
   /** How each of them was answered; all must be as straight from upstream. */
   async function allSame(): Promise<string[]> {

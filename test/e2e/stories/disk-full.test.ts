@@ -4,9 +4,9 @@
  * are stored again.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type Pair, pairName, startPair } from '../support/pair.ts'
-import { chosen, copyOf, DIRECT } from '../support/repositories.ts'
-import { client, logs, must, results, sh, stack, uniqueId } from '../support/servers.ts'
+import { type Pair, startPair } from '../support/pair.ts'
+import { chosen, cloneState, copyOf, DIRECT } from '../support/repositories.ts'
+import { logs, must, stack, uniqueId } from '../support/servers.ts'
 
 /** What is left free when the work begins. An answer is 3 MB, its mirror the same again. */
 const ROOM = [0, 4096, 100_000, 1_000_000, 2_900_000, 3_100_000, 4_500_000, 6_100_000, 9_000_000]
@@ -15,7 +15,7 @@ const BIG =
 
 describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
   const sidecar = stack().sidecar[suite] as string
-  const name = pairName('full')
+  const name = uniqueId('full')
   const data = `/small/${name}`
   const filler = `/small/${name}.filler`
   let pair: Pair
@@ -40,14 +40,8 @@ describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
     await must(sidecar, `rm -rf ${data}/packs/* ${data}/tmp/*`)
   }
 
-  async function run(origin: string, repository: string, options: string) {
-    const id = uniqueId('full')
-    const ran = await sh(
-      client(suite),
-      `. /w/state.sh; mkdir /w/work/${id} && cd /w/work/${id} && git -c http.extraHeader=X-Test:${id} clone -q ${options} ${origin}/pub/${repository} c; code=$?; [ -d c ] && state c full; rm -rf /w/work/${id}; exit $code`
-    )
-    return { code: ran.code, out: ran.out, how: results(suite, id, pair.log).join() }
-  }
+  const run = (origin: string, repository: string, options: string) =>
+    cloneState(suite, origin, repository, options, pair.log)
 
   async function sameAsDirect(repository: string, options: string): Promise<string> {
     const direct = await run(DIRECT, repository, options)

@@ -3,9 +3,9 @@
  * grow with them. `npm run soak` takes longer.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type Pair, pairName, startPair } from '../support/pair.ts'
+import { type Pair, startPair } from '../support/pair.ts'
 import { chosen } from '../support/repositories.ts'
-import { client, logs, must, stack } from '../support/servers.ts'
+import { client, logs, must, stack, uniqueId } from '../support/servers.ts'
 
 const SECONDS = Number(process.env.GITCACHE_SOAK_SECONDS ?? 15)
 const CONNECTIONS = Number(process.env.GITCACHE_SOAK_CONNECTIONS ?? 100)
@@ -16,7 +16,7 @@ const SLACK = 24 * 1024
 
 describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
   const sidecar = stack().sidecar[suite] as string
-  const name = pairName('memory')
+  const name = uniqueId('memory')
   const list = `/w/pairs/${name}/repositories`
   let pair: Pair
 

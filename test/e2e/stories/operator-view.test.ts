@@ -1,6 +1,6 @@
 /** What an operator sees: a request in nginx's log and the sidecar's by one id, metrics, readiness. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type Pair, pairName, startPair } from '../support/pair.ts'
+import { type Pair, startPair } from '../support/pair.ts'
 import { chosen, copyOf, onUpstream } from '../support/repositories.ts'
 import { answered, client, must, sh, stack, uniqueId } from '../support/servers.ts'
 
@@ -10,7 +10,7 @@ describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
   const sidecar = stack().sidecar[suite] as string
   let pair: Pair
   beforeAll(async () => {
-    pair = await startPair({ name: pairName('view'), suite, args: ['--admin', ADMIN] })
+    pair = await startPair({ name: uniqueId('view'), suite, args: ['--admin', ADMIN] })
   })
   afterAll(() => pair.stop())
 

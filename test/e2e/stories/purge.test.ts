@@ -1,6 +1,6 @@
 /** A leaked secret, a legal removal: all that is kept of a repository is gone at once, and stays so. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type Pair, pairName, startPair } from '../support/pair.ts'
+import { type Pair, startPair } from '../support/pair.ts'
 import { chosen, copyOf, onUpstream } from '../support/repositories.ts'
 import { client, must, results, sh, stack, uniqueId } from '../support/servers.ts'
 
@@ -11,7 +11,7 @@ describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
   const sidecar = stack().sidecar[suite] as string
   let pair: Pair
   beforeAll(async () => {
-    pair = await startPair({ name: pairName('purge'), suite })
+    pair = await startPair({ name: uniqueId('purge'), suite })
   })
   afterAll(() => pair.stop())
 

@@ -3,7 +3,7 @@
  * The old sidecar finishes what it has begun; what would need it meanwhile is passed.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type Pair, pairName, startPair } from '../support/pair.ts'
+import { type Pair, startPair } from '../support/pair.ts'
 import { chosen, copyOf, onUpstream } from '../support/repositories.ts'
 import { client, must, results, sh, stack, uniqueId } from '../support/servers.ts'
 
@@ -16,7 +16,7 @@ describe.each(chosen())('nginx of %s', (suite) => {
   const STREAMS = 20
   let pair: Pair
   beforeAll(async () => {
-    pair = await startPair({ name: pairName('restart'), suite })
+    pair = await startPair({ name: uniqueId('restart'), suite })
   })
   afterAll(() => pair.stop())
 

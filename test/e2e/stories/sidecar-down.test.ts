@@ -4,8 +4,15 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { docker } from '../support/docker.ts'
-import { cacheOf, DIRECT, makeRepository, onUpstream, warmUp } from '../support/repositories.ts'
-import { client, must, results, sh, stack, uniqueId } from '../support/servers.ts'
+import {
+  cacheOf,
+  cloneState,
+  DIRECT,
+  makeRepository,
+  onUpstream,
+  warmUp,
+} from '../support/repositories.ts'
+import { client, must, stack, uniqueId } from '../support/servers.ts'
 
 /** One suite: while it runs, that sidecar is of no use to anyone else. */
 const SUITE = 'sid'
@@ -41,15 +48,9 @@ describe.skipIf(stack().sidecar[SUITE] === undefined)('the sidecar', () => {
   let fresh = ''
 
   async function clone(origin: string, options: string, repository: string) {
-    const id = uniqueId('down')
-    const dir = `/w/work/${id}`
     const started = Date.now()
-    const ran = await sh(
-      client(SUITE),
-      `. /w/state.sh; mkdir ${dir} && cd ${dir} && git -c http.extraHeader=X-Test:${id} clone -q ${options} ${origin}/pub/${repository} c; code=$?; [ -d c ] && state c full; rm -rf ${dir}; exit $code`
-    )
-    const seconds = (Date.now() - started) / 1000
-    return { code: ran.code, out: ran.out, how: results(SUITE, id).join(), seconds }
+    const cloned = await cloneState(SUITE, origin, repository, options)
+    return { ...cloned, seconds: (Date.now() - started) / 1000 }
   }
 
   async function sameAsDirect(options: string, repository: string) {

@@ -1,6 +1,6 @@
 /** Out of file descriptors: what the sidecar cannot do is passed, and no git operation fails. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type Pair, pairName, startPair } from '../support/pair.ts'
+import { type Pair, startPair } from '../support/pair.ts'
 import { chosen, copyOf, DIRECT } from '../support/repositories.ts'
 import { client, logs, must, results, uniqueId } from '../support/servers.ts'
 
@@ -9,7 +9,7 @@ const CLIENTS = 20
 describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
   let pair: Pair
   beforeAll(async () => {
-    pair = await startPair({ name: pairName('starved'), suite, before: 'ulimit -n 45;' })
+    pair = await startPair({ name: uniqueId('starved'), suite, before: 'ulimit -n 45;' })
   })
   afterAll(() => pair.stop())
 

@@ -6,10 +6,11 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { docker } from './docker.ts'
-import { client, must, stack, uniqueId } from './servers.ts'
+import { client, must, stack } from './servers.ts'
 import { nginxConf, type Suite, writeIncludes } from './stack.ts'
 
 export interface PairOptions {
+  /** That no other pair has. */
   name: string
   suite: Suite
   /** Its data directory in the containers; below /w where none is given. */
@@ -140,9 +141,4 @@ export async function startPair(options: PairOptions): Promise<Pair> {
       await signalSidecar('SIGINT')
     },
   }
-}
-
-/** A name for a pair that no other has. */
-export function pairName(prefix: string): string {
-  return uniqueId(prefix)
 }

@@ -102,6 +102,30 @@ export async function warmUp(suite: Suite, path: string, options = ''): Promise<
   throw new Error(`${path} does not get warm: ${how.join(' | ')}`)
 }
 
+export interface Cloned {
+  code: number
+  /** What git said, and the state of the clone. */
+  out: string
+  /** How nginx answered; empty straight from upstream. */
+  how: string
+}
+
+/** Clones a public repository; `log`: of an nginx other than the shared one. */
+export async function cloneState(
+  suite: Suite,
+  origin: string,
+  repository: string,
+  options: string,
+  log?: string
+): Promise<Cloned> {
+  const id = uniqueId('clone')
+  const ran = await sh(
+    client(suite),
+    `. /w/state.sh; mkdir /w/work/${id} && cd /w/work/${id} && git -c http.extraHeader=X-Test:${id} clone -q ${options} ${origin}/pub/${repository} c; code=$?; [ -d c ] && state c full; rm -rf /w/work/${id}; exit $code`
+  )
+  return { ...ran, how: results(suite, id, log).join() }
+}
+
 /** Whether any mirror of this sidecar holds an object. */
 export async function mirrored(suite: Suite, oid: string): Promise<boolean> {
   const script = `for m in /w/data/${suite}/mirrors/*/*.git; do git -c safe.directory='*' -C "$m" cat-file -e ${oid} 2> /dev/null && exit 0; done; exit 1`

@@ -1,6 +1,8 @@
 /** Requests that no git client would send, or not just then: written by hand and sent by curl. */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { expect } from 'vitest'
+import { cacheOf, DIRECT } from './repositories.ts'
 import { client, must, results, sh, stack, uniqueId } from './servers.ts'
 import type { Suite } from './stack.ts'
 
@@ -106,6 +108,23 @@ export async function meaning(suite: Suite, answer: Answer): Promise<Record<stri
     ['content-type', 'www-authenticate', 'location'].map((name) => [name, headers[name]])
   )
   return { code, status, ...shown, said, objects }
+}
+
+export interface Both {
+  direct: Answer
+  cached: Answer
+  /** Of the cached one, which is that of the direct one. */
+  meaning: Record<string, unknown>
+}
+
+/** The same request straight to upstream and to nginx of a suite: both must mean the same. */
+export async function askBoth(suite: Suite, request: Ask): Promise<Both> {
+  const origins = [DIRECT, cacheOf(suite)]
+  const both = await Promise.all(origins.map((origin) => ask(suite, origin, request)))
+  const [direct, cached] = both as [Answer, Answer]
+  const [expected, actual] = await Promise.all(both.map((answer) => meaning(suite, answer)))
+  expect(actual, `${request.path}, ${cached.results}`).toEqual(expected)
+  return { direct, cached, meaning: actual as Record<string, unknown> }
 }
 
 function readPkts(body: Buffer): { lines: string[]; pack: Buffer } | null {
