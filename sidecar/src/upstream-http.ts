@@ -26,9 +26,10 @@ function dispatcherOf(upstream: Upstream): Dispatcher {
     ...(upstream.clientCert ? { cert: readFileSync(upstream.clientCert) } : {}),
     ...(upstream.clientKey ? { key: readFileSync(upstream.clientKey) } : {}),
   }
+  // No connection is kept: where upstream has closed one, a POST fails, and with it all who wait.
   const fresh = upstream.proxy
-    ? new ProxyAgent({ uri: upstream.proxy, requestTls: connect })
-    : new Agent({ connect })
+    ? new ProxyAgent({ uri: upstream.proxy, requestTls: connect, pipelining: 0 })
+    : new Agent({ connect, pipelining: 0 })
   dispatchers.set(upstream.name, fresh)
   return fresh
 }

@@ -5,8 +5,15 @@
 import { chmodSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { cacheOf, chosen, makeRepository, oidOf, onUpstream } from '../support/repositories.ts'
-import { client, linesOf, sh, stack, uniqueId } from '../support/servers.ts'
+import {
+  cacheOf,
+  chosen,
+  copyOf,
+  makeRepository,
+  oidOf,
+  onUpstream,
+} from '../support/repositories.ts'
+import { client, linesOf, must, sh, stack, uniqueId } from '../support/servers.ts'
 import type { Suite } from '../support/stack.ts'
 import { type Answer, ask, fetchV0, fetchV2 } from '../support/wire.ts'
 
@@ -101,6 +108,26 @@ describe.each(chosen())('nginx of %s', (suite) => {
     // A direct client waits for ever where nginx has a limit.
     if (mode === 'hang') expect(cached.code).toBe(128)
     else expect(cached).toEqual(direct)
+  })
+
+  test('upstream closes each connection that nginx kept: git sees nothing of it', async () => {
+    const repository = await copyOf('small')
+    const clones = await Promise.all(
+      Array.from({ length: 30 }, async (_, i) => {
+        const dir = `/w/work/${uniqueId('closed')}`
+        const script = `git -c protocol.version=${i % 3} clone -q --bare ${cache.replace('8080', '8082')}/pub/${repository} ${dir} && git -C ${dir} rev-list --objects --all | sort; code=$?; rm -rf ${dir}; exit $code`
+        return sh(client(suite), script)
+      })
+    )
+    const direct = await must(
+      stack().upstream,
+      `git -C /w/repos/${repository} rev-list --objects --all | sort`
+    )
+    expect(clones).toEqual(Array(30).fill({ code: 0, out: direct }))
+    const closed = linesOf('closed.log').filter((line) =>
+      line.startsWith(`POST /pub/${repository}`)
+    )
+    expect(closed.length).toBeGreaterThan(5)
   })
 
   test('a stored answer that nginx can see and not read is passed', async () => {

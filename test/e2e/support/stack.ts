@@ -250,6 +250,7 @@ function writeSite(dir: string, suite: Suite): void {
   upstream faults { server upstream:81; }
   upstream busy { server upstream:81; }
   upstream gitea { server gitea:3000; keepalive 16; }
+  upstream closes { server upstream:83; keepalive 16; }
   server {
     listen 8080;
     client_max_body_size 0;
@@ -264,6 +265,13 @@ function writeSite(dir: string, suite: Suite): void {
     client_max_body_size 0;
     proxy_request_buffering off;
     location / { proxy_pass http://gitea; proxy_set_header Host $http_host; include gitcache/gitcache-location.conf; }
+  }
+  server {
+    listen 8082;
+    set $gitcache_upstream http://closes;
+    proxy_http_version 1.1;
+    proxy_request_buffering off;
+    location / { proxy_pass http://closes; proxy_set_header Connection ""; include gitcache/gitcache-location.conf; }
   }
 `
     )

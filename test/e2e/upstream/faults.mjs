@@ -1,6 +1,6 @@
 /** An upstream that misbehaves on demand: the first path segment after /fault/ says how. */
 import { appendFileSync } from 'node:fs'
-import { createServer } from 'node:http'
+import { createServer, request } from 'node:http'
 
 const HTML = '<html>please log in</html>\n'.repeat(600)
 
@@ -69,3 +69,21 @@ createServer((req, res) => {
     res.end(JSON.stringify(seen))
   })
 }).listen(82)
+
+/** Apache, but of each connection only the first request is answered: the second closes it. */
+appendFileSync('/w/log/closed.log', '')
+const used = new WeakSet()
+createServer((req, res) => {
+  if (used.has(req.socket)) {
+    appendFileSync('/w/log/closed.log', `${req.method} ${req.url}\n`)
+    req.socket.destroy()
+    return
+  }
+  used.add(req.socket)
+  const { method, url, headers } = req
+  const onwards = request({ port: 80, method, path: url, headers }, (answer) => {
+    res.writeHead(answer.statusCode, answer.rawHeaders)
+    answer.pipe(res)
+  })
+  req.pipe(onwards)
+}).listen(83)
