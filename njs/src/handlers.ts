@@ -357,6 +357,7 @@ function orderOf(r: NginxRequest, settings: Settings, path: string, more: object
   const head = {
     secret: settings.secret,
     id: r.variables['request_id'],
+    client: r.remoteAddress,
     upstream: settings.upstream,
     path,
   }

@@ -22,6 +22,7 @@ type Used =
   | 'internalRedirect'
   | 'return'
   | 'error'
+  | 'remoteAddress'
   | 'sendBuffer'
 
 export interface NginxRequest extends Pick<NginxHTTPRequest, Used> {

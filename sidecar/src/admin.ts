@@ -15,17 +15,18 @@ export interface Admin {
   close(): Promise<void>
 }
 
-export async function startAdmin(
-  config: Config,
-  dirs: Layout,
-  metrics: Metrics,
+export interface AdminParts {
+  dirs: Layout
+  metrics: Metrics
   budget: Budget
-): Promise<Admin> {
+  /** Called with the key of an answer that nginx did not send all of. */
+  suspect(key: string): void
+}
+
+export async function startAdmin(config: Config, parts: AdminParts): Promise<Admin> {
   const state = { draining: false }
-  const server =
-    config.admin === undefined ? null : await startHttp(config.admin, dirs, metrics, state)
-  const reports =
-    config.reports === undefined ? null : await startReports(config.reports, metrics, budget)
+  const server = config.admin === undefined ? null : await startHttp(config.admin, parts, state)
+  const reports = config.reports === undefined ? null : await startReports(config.reports, parts)
   return {
     drain: () => {
       state.draining = true
@@ -40,8 +41,7 @@ export async function startAdmin(
 
 async function startHttp(
   address: string,
-  dirs: Layout,
-  metrics: Metrics,
+  { dirs, metrics }: AdminParts,
   state: { draining: boolean }
 ): Promise<Server> {
   const server = createServer(async (request, response) => {
@@ -83,15 +83,18 @@ function isWritable(dir: string): Promise<boolean> {
 }
 
 /** A line of the log format gitcache_report, behind a syslog header (RFC 3164). */
-const REPORT = /gitcache: ([a-z0-9=; -]+)\t(\d+)\t([\d.]+)\t\S*?([0-9a-f]{64})?$/
+const REPORT = /gitcache: ([a-z0-9=; -]+)\t(\d+)\t([\d.]+)\t(OK|-)\t\S*?([0-9a-f]{64})?$/
 
-async function startReports(address: string, metrics: Metrics, budget: Budget) {
+async function startReports(address: string, { metrics, budget, suspect }: AdminParts) {
   const socket = createSocket('udp4')
   socket.on('message', (message) => {
     const match = REPORT.exec(message.toString('latin1').trimEnd())
     if (match === null) return
-    metrics.report(match[1] ?? '', Number(match[2]), Number(match[3]))
-    if (match[4] !== undefined) budget.used(match[4])
+    const [, result = '', bytes, seconds, completion, key] = match
+    metrics.report(result, Number(bytes), Number(seconds))
+    if (key === undefined) return
+    budget.used(key)
+    if (result === 'hit' && completion !== 'OK') suspect(key)
   })
   const [host, port] = splitAddress(address)
   await new Promise<void>((resolve, reject) => {

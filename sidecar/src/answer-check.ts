@@ -7,10 +7,12 @@ import { createHash } from 'node:crypto'
 import { mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { LRUCache } from 'lru-cache'
+import pLimit from 'p-limit'
 import type { Faults } from './faults.ts'
 import type { Layout } from './layout.ts'
 import { packData } from './pack-data.ts'
-import { readAnswerName, type Store, shardsOf } from './store.ts'
+import { type AnswerName, readAnswerName, type Store, shardsOf } from './store.ts'
 
 /** Changes with each start of the machine. Source: proc_sys_kernel(5). */
 const BOOT_ID = '/proc/sys/kernel/random/boot_id'
@@ -54,7 +56,7 @@ export async function showChecked(dirs: Layout, faults: Faults): Promise<void> {
     await Promise.all(
       names.map(async (name) => {
         if (readAnswerName(name)?.tag !== '') return
-        if (await looksWhole(path.join(from, name))) {
+        if (await looksWhole(path.join(from, name)).catch(() => false)) {
           await rename(path.join(from, name), path.join(to, name))
         } else {
           faults('GITCACHE_PACK_DAMAGED', 'its ends', { key: name })
@@ -73,10 +75,7 @@ export async function checkAll(dirs: Layout, store: Store, faults: Faults): Prom
       const answer = readAnswerName(name)
       if (answer === null || answer.tag === '') continue
       const begun = Date.now()
-      if (!(await isWhole(path.join(dirs.packs, shard, answer.key)))) {
-        faults('GITCACHE_PACK_DAMAGED', 'its checksum', { key: answer.key })
-        await store.remove(answer.key, answer.tag)
-      }
+      await removeUnlessWhole(dirs, store, faults, answer)
       count += 1
       await sleep(PAUSE + SHARE * (Date.now() - begun), undefined, { ref: false })
     }
@@ -84,7 +83,41 @@ export async function checkAll(dirs: Layout, store: Store, faults: Faults): Prom
   return count
 }
 
-/** It begins with a pkt-line and ends with a flush. */
+async function removeUnlessWhole(
+  dirs: Layout,
+  store: Store,
+  faults: Faults,
+  { key, tag }: AnswerName
+): Promise<void> {
+  if (!(await isWhole(path.join(dirs.packs, key.slice(0, 2), key)))) {
+    faults('GITCACHE_PACK_DAMAGED', 'its checksum', { key })
+    await store.remove(key, tag)
+  }
+}
+
+/**
+ * For answers of which nginx did not send all: mostly the client has hung up, but where the disk
+ * cannot be read, every client would be cut off there. One at a time, each once a minute.
+ */
+export function openSuspects(dirs: Layout, store: Store, faults: Faults): (key: string) => void {
+  const seen = new LRUCache<string, true>({ max: 1000, ttl: 60_000 })
+  const turns = pLimit(1)
+
+  async function check(key: string): Promise<void> {
+    const names = await readdir(path.join(dirs.packs, key.slice(0, 2)))
+    const answers = names.map(readAnswerName)
+    const answer = answers.find((one) => one?.key === key && one.tag !== '')
+    if (answer) await removeUnlessWhole(dirs, store, faults, answer)
+  }
+
+  return (key) => {
+    if (seen.has(key)) return
+    seen.set(key, true)
+    turns(() => check(key)).catch((error) => faults('GITCACHE_EVICT', error))
+  }
+}
+
+/** It begins with a pkt-line and ends with a flush. Throws where it cannot be read. */
 async function looksWhole(file: string): Promise<boolean> {
   const handle = await open(file)
   try {

@@ -60,6 +60,8 @@ const LEADERS_OWN = new Set(['refused', 'fetch-failed', 'not-in-mirror'])
 export function openAnswers(parts: Parts): Answers {
   const { config, store, jobs, mirrors, metrics } = parts
   const making = new Map<string, Making>()
+  /** How many of them are made for which client. */
+  const shares = new Map<string, number>()
 
   async function prepare(order: PrepareOrder, headers: IncomingHttpHeaders): Promise<State> {
     const work = readOrder(config, order, headers)
@@ -98,8 +100,23 @@ export function openAnswers(parts: Parts): Answers {
     return { state: 'stream', job: jobs.admit({ job, work, result }), result }
   }
 
+  /** Throws Pass where the client has his share. Returns what gives it back. */
+  function takeShare(client: string): () => void {
+    const share = shares.get(client) ?? 0
+    if (client !== '' && share >= config.perClient) {
+      throw new Pass('client-limit')
+    }
+    shares.set(client, share + 1)
+    return () => {
+      const left = (shares.get(client) ?? 0) - 1
+      if (left > 0) shares.set(client, left)
+      else shares.delete(client)
+    }
+  }
+
   /** Makes the answer; its promises settle when it may be sent, the work goes on behind them. */
   function lead(work: Work): Making {
+    const release = takeShare(work.client)
     const first = withResolvers<Job>()
     const others = withResolvers<Job>()
     for (const { promise } of [first, others]) promise.catch(() => {})
@@ -109,7 +126,10 @@ export function openAnswers(parts: Parts): Answers {
         first.reject(error)
         others.reject(error)
       })
-      .finally(() => making.delete(work.key))
+      .finally(() => {
+        making.delete(work.key)
+        release()
+      })
     const led = { first: first.promise, others: others.promise, ended }
     making.set(work.key, led)
     return led

@@ -53,6 +53,11 @@ export const OPTIONS = {
     help: 'of packs, mirrors and temporary files, like 20g; default half of the file system, 5 % of which stay free in any case',
   },
   'queue-length': { value: 'N', help: 'requests that may wait for one', default: '200' },
+  'per-client': {
+    value: 'N',
+    help: 'answers that are made for one client address at once',
+    default: '100',
+  },
   'max-wait': {
     value: 'SECONDS',
     help: 'how long a client waits before he is passed',
@@ -164,6 +169,7 @@ const schema = z.object({
   ]),
   makeMirrors: z.enum(['always', 'second-miss', 'never']),
   queueLength: count,
+  perClient: count,
   maxWait: seconds,
   commitAfter: seconds,
   stallAfter: seconds,
@@ -189,6 +195,7 @@ export function serveConfig(raw: RawOptions): Config {
     cacheSize: one(raw, 'cache-size') ?? null,
     makeMirrors: one(raw, 'make-mirrors'),
     queueLength: one(raw, 'queue-length'),
+    perClient: one(raw, 'per-client'),
     maxWait: one(raw, 'max-wait'),
     commitAfter: one(raw, 'commit-after'),
     stallAfter: one(raw, 'stall-after'),

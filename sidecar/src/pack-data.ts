@@ -13,8 +13,10 @@ export async function* packData(file: string): AsyncGenerator<Buffer> {
     const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk])
     let pos = 0
     while (pos + 4 <= bytes.length) {
-      const length = Math.max(4, parseInt(bytes.toString('latin1', pos, pos + 4), 16))
-      if (Number.isNaN(length)) throw new Error('not a pkt-line')
+      const digits = bytes.toString('latin1', pos, pos + 4)
+      // parseInt alone forgives blanks before the digits and anything behind them.
+      if (!/^[0-9a-f]{4}$/.test(digits)) throw new Error('not a pkt-line')
+      const length = Math.max(4, parseInt(digits, 16))
       if (pos + length > bytes.length) break
       if (bytes[pos + 4] === BAND_1 && length > 4) yield bytes.subarray(pos + 5, pos + length)
       pos += length

@@ -9,6 +9,8 @@ const head = {
   path: z.string().regex(/^(\/[A-Za-z0-9._~+@,:=-]+)+$/),
   /** nginx's $request_id: by it a line of its log and one of ours are found to be of one request. */
   id: z.string().max(64).default(''),
+  /** nginx's $remote_addr, of which one may only have so many answers in the making. Never logged. */
+  client: z.string().max(64).default(''),
 }
 
 /** An authorised request: upstream has just said yes to this client for exactly this. */

@@ -52,7 +52,8 @@ export function createSidecarServer(parts: ServerParts): Server {
       return
     }
     const { job, work, result } = reader
-    response.writeHead(200, { 'content-type': 'application/x-git-upload-pack-result' })
+    // Its head goes out with the first byte: what fails before is a 500, and nginx passes.
+    response.setHeader('content-type', 'application/x-git-upload-pack-result')
     const bytes = await job.send(response, work.progress)
     const seen = { id: work.id, repo: work.path, since: work.since }
     requests.sent(seen, result, bytes, response.writableEnded)
@@ -101,7 +102,8 @@ export function createSidecarServer(parts: ServerParts): Server {
       if (match !== null) {
         route(message, response, match[1] ?? '').catch((error: unknown) => {
           faults('GITCACHE_INTERNAL', error)
-          response.destroy()
+          if (response.headersSent) response.destroy()
+          else response.writeHead(500).end()
         })
         return
       }

@@ -16,6 +16,8 @@ export interface Work {
   /** nginx's $request_id, and when it asked us: milliseconds since the epoch. */
   id: string
   since: number
+  /** The client's address. */
+  client: string
   request: FetchRequest
   /** The tag state, or null where the request does not ask for tags. */
   tags: string[] | null
@@ -57,6 +59,7 @@ export function readOrder(config: Config, order: PrepareOrder, headers: Incoming
     key: order.key,
     id: order.id,
     since: Date.now(),
+    client: order.client,
     request,
     tags: request.includeTag ? order.tags : null,
     name: {

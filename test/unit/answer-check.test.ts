@@ -61,6 +61,19 @@ test.each(['sha1', 'sha256'] as const)(
   }
 )
 
+test('no other byte will do for a digit of a length', async () => {
+  const answer = ANSWERS.sha256
+  const packet = answer.indexOf('PACK') - 5
+  for (let digit = 0; digit < 4; digit++) {
+    for (let byte = 0; byte < 256; byte++) {
+      const changed = Buffer.from(answer)
+      changed[packet + digit] = byte
+      writeFileSync(file, changed)
+      expect(await isWhole(file), `${digit} ${byte}`).toBe(byte === answer[packet + digit])
+    }
+  }
+})
+
 test('after a new start of the machine nginx sees nothing that was not looked at', async () => {
   const dirs = await prepareLayout(path.join(work.dir, 'data'))
   const faults: string[] = []

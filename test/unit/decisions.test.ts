@@ -33,6 +33,7 @@ const NOT_OF_PARSERS: Reason[] = [
   'not-in-mirror',
   'not-ready',
   'busy',
+  'client-limit',
   'slow',
   'generate',
   'store',

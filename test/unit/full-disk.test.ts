@@ -1,12 +1,11 @@
 /** A job whose disk takes only so much: who reads gets all of it, nobody reads half, nothing is stored. */
-import type { ServerResponse } from 'node:http'
-import { Writable } from 'node:stream'
 import fc from 'fast-check'
 import { afterAll, expect, test } from 'vitest'
 import { Job } from '../../sidecar/src/job.ts'
 import { prepareLayout } from '../../sidecar/src/layout.ts'
 import { openStore, type SpoolFile } from '../../sidecar/src/store.ts'
 import { scratch } from '../support/git.ts'
+import { answerOf, reader, record, withFaults } from '../support/job.ts'
 
 const work = scratch()
 afterAll(work.remove)
@@ -24,47 +23,7 @@ async function spoolOf(room: number): Promise<SpoolFile> {
     left -= taken
     return handle.write(bytes, offset, taken, position)
   }
-  const short = new Proxy(handle, {
-    get: (target, name) => {
-      const value = name === 'write' ? write : Reflect.get(target, name, target)
-      return typeof value === 'function' && name !== 'write' ? value.bind(target) : value
-    },
-  })
-  return { ...spool, handle: short }
-}
-
-function pkt(band: number, payload: Buffer): Buffer {
-  const head = (payload.length + 5).toString(16).padStart(4, '0')
-  return Buffer.concat([Buffer.from(head), Buffer.from([band]), payload])
-}
-
-/** An answer of so many packets of so many bytes. */
-function answerOf(packets: number, bytes: number): Buffer {
-  const pack = Array.from({ length: packets }, (_, i) => pkt(1, Buffer.alloc(bytes, i + 1)))
-  return Buffer.concat([Buffer.from('000dpackfile\n'), ...pack, Buffer.from('0000')])
-}
-
-/** A client that takes each write after so many milliseconds. */
-function reader(pause: number): { response: ServerResponse; bytes: () => Buffer } {
-  const chunks: Buffer[] = []
-  const sink = new Writable({
-    write: (chunk: Buffer, _, done) => {
-      chunks.push(Buffer.from(chunk))
-      setTimeout(done, pause)
-    },
-  })
-  return { response: sink as unknown as ServerResponse, bytes: () => Buffer.concat(chunks) }
-}
-
-function record(job: Job, answer: Buffer): Promise<void> {
-  async function* pieces() {
-    for (let at = 0; at < answer.length; at += 65536) yield answer.subarray(at, at + 65536)
-  }
-  return job.record({
-    stdout: pieces(),
-    done: Promise.resolve({ code: 0, stderr: '' }),
-    kill: () => {},
-  })
+  return withFaults(spool, { write })
 }
 
 test('wherever the disk ends, every reader who began in time gets every byte', async () => {

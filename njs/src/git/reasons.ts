@@ -54,6 +54,7 @@ export const REASONS = {
   'not-in-mirror': 'The mirror does not hold what is wanted.',
   'not-ready': 'The mirror would not answer this round with a pack.',
   busy: 'Too many git processes are waiting.',
+  'client-limit': 'As many answers are being made for this client as for one at once.',
   slow: 'The answer was not there in time.',
   generate: 'git upload-pack failed on the mirror.',
   store: 'The stored answer could not be read or written.',

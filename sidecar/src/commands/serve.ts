@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pLimit from 'p-limit'
 import { pino } from 'pino'
 import { startAdmin } from '../admin.ts'
-import { checkAll, hideAfterBoot, showChecked } from '../answer-check.ts'
+import { checkAll, hideAfterBoot, openSuspects, showChecked } from '../answer-check.ts'
 import { openAnswers } from '../answers.ts'
 import { openBudget } from '../budget.ts'
 import { type Config, isUnixSocket, type RawOptions, serveConfig, splitAddress } from '../config.ts'
@@ -89,7 +89,8 @@ export async function serve(raw: RawOptions): Promise<void> {
     faults,
   })
   await listen(server, config)
-  const admin = await startAdmin(config, dirs, metrics, budget)
+  const suspect = openSuspects(dirs, store, faults)
+  const admin = await startAdmin(config, { dirs, metrics, budget, suspect })
   control.serve(async (repository) => {
     await shown
     jobs.abort(repository)

@@ -762,7 +762,7 @@ grep -c -e "$ID" -e "$(oid base)" said; grep -q "^# HELP gitcache" said`,
     ],
     [
       'reports of hits that were none',
-      `bash -c 'for key in $(ls /w/data/trixie/packs/*/ | grep -oE "[0-9a-f]{64}" | head -20) ../../etc/passwd; do printf "<190>Jan 1 00:00:00 gitcache: hit\\t1\\t0.1\\t/packs/$key" > /dev/udp/sidecar-trixie/7419; done'
+      `bash -c 'for key in $(ls /w/data/trixie/packs/*/ | grep -oE "[0-9a-f]{64}" | head -20) ../../etc/passwd; do printf "<190>Jan 1 00:00:00 gitcache: hit\\t1\\t0.1\\t-\\t/packs/$key" > /dev/udp/sidecar-trixie/7419; done'
 ${BASE}`,
     ],
   ]),
