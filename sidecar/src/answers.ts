@@ -58,7 +58,7 @@ const PATIENCE = 1000
 const LEADERS_OWN = new Set(['refused', 'fetch-failed', 'not-in-mirror'])
 
 export function openAnswers(parts: Parts): Answers {
-  const { config, store, jobs, mirrors, metrics } = parts
+  const { config, store, jobs, mirrors, faults, metrics } = parts
   const making = new Map<string, Making>()
   /** How many of them are made for which client. */
   const shares = new Map<string, number>()
@@ -123,6 +123,9 @@ export function openAnswers(parts: Parts): Answers {
     const commit: Commit = { first: first.resolve, others: others.resolve, alone: others.reject }
     const ended = make(work, commit)
       .catch((error: unknown) => {
+        if (error instanceof Pass && error.reason === 'generate') {
+          faults('GITCACHE_GIT', error, { repo: work.name.repository })
+        }
         first.reject(error)
         others.reject(error)
       })

@@ -9,8 +9,12 @@ const FAULTS = {
     'look at free space, inodes and mode of --data',
   ],
   GITCACHE_MIRROR_DAMAGED: [
-    'a mirror is damaged and was set aside; the next fetch makes a new one',
+    'a mirror is damaged and was removed; the next fetch makes a new one',
     'look at the disk below --data',
+  ],
+  GITCACHE_GIT: [
+    'git failed on a mirror; the request was passed',
+    'look at memory and at limits of processes; a damaged mirror is found and made anew',
   ],
   GITCACHE_PACK_DAMAGED: ['a stored answer is damaged and was removed', 'look at the disk'],
   GITCACHE_EVICT: ['--data could not be looked through', 'look at the mode of --data'],

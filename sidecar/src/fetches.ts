@@ -77,12 +77,14 @@ export function turnOf(name: MirrorName): string {
   return `${name.upstream}\n${name.repository}`
 }
 
-/** `onGrown`: called when so many fetches have brought a pack each that they should be put together. */
-export function openFetches(
-  limit: GitLimit,
-  metrics: Metrics,
-  onGrown: (state: FetchState) => void
-): Fetches {
+export interface FetchEvents {
+  /** So many fetches have brought a pack each that they should be put together. */
+  grown(state: FetchState): void
+  /** git fetch found the mirror itself broken. */
+  broken(state: FetchState): void
+}
+
+export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents): Fetches {
   async function measured(
     before: string,
     after: string,
@@ -144,8 +146,9 @@ export function openFetches(
     state.grown += 1
     if (state.grown === MANY_FETCHES) {
       state.grown = 0
-      onGrown(state)
+      on.grown(state)
     }
+    if (outcome === 'broken') on.broken(state)
     return outcome
   }
 

@@ -19,6 +19,7 @@ export interface GitOptions {
 }
 
 export interface GitResult {
+  /** Exit status; -1 where git was not started, was killed, or met a limit of the machine. */
   code: number
   stdout: string
   stderr: string
@@ -75,6 +76,10 @@ const IDLE = [
 ]
 
 const STDERR_KEPT = 8192
+
+/** git exits with 128 for this as for a damaged repository; only its words tell them apart. */
+const STARVED =
+  /out of memory|cannot allocate memory|cannot fork|cannot create async|unable to create thread|resource temporarily unavailable|too many open files/i
 
 /**
  * Where process groups are written down while they run, so that the next life ends what a SIGKILL
@@ -182,7 +187,9 @@ function finished(child: ChildProcess): Promise<{ code: number; stderr: string }
   })
   return new Promise((resolve) => {
     child.once('error', (error) => resolve({ code: -1, stderr: error.message }))
-    child.once('close', (code) => resolve({ code: code ?? -1, stderr }))
+    child.once('close', (code) =>
+      resolve({ code: STARVED.test(stderr) ? -1 : (code ?? -1), stderr })
+    )
   })
 }
 

@@ -86,6 +86,7 @@ export class Job {
     try {
       await this.#copy(source.stdout)
       const { code, stderr } = await source.done
+      if (this.#aborted) throw new Pass('store', 'purged')
       const whole = code === 0 && !this.answer.failed && this.answer.complete
       this.#end(whole || (this.#relay && code === 0 && this.#hasBegun()) ? 'done' : 'failed')
       if (!whole) {
@@ -96,7 +97,6 @@ export class Job {
       if (this.#state === 'running') this.#end('failed')
       throw error
     }
-    if (this.#aborted) throw new Pass('generate', 'aborted')
   }
 
   async #copy(stdout: AsyncIterable<Buffer>): Promise<void> {

@@ -3,6 +3,7 @@ import { access, rename, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { FetchRequest, ObjectFormat } from '../../njs/src/git/fetch-request.ts'
 import { type GitOptions, type GitResult, runGit } from './git.ts'
+import { Pass } from './protocol.ts'
 
 export interface MirrorName {
   upstream: string
@@ -41,8 +42,14 @@ const FETCH = [
 /** A mirror is made with a file a ref, 24,000 of them, each synced; packed right after, in one synced file. */
 const FAST_REFS = ['-c', 'core.fsync=committed,-reference']
 
-/** `overloaded`: upstream said 429 or 5xx, which is every client's affair and not this one's. */
-export type FetchOutcome = 'ok' | 'shallow' | 'overloaded' | 'failed'
+/**
+ * `overloaded`: upstream said 429 or 5xx, which is every client's affair and not this one's.
+ * `broken`: what the mirror should hold already is not there.
+ */
+export type FetchOutcome = 'ok' | 'shallow' | 'overloaded' | 'broken' | 'failed'
+
+const BROKEN =
+  /bad object|did not send all necessary objects|not point to a valid object|failed to load pack|is corrupt/
 
 function git(dir: string, args: string[], options: GitOptions = {}): Promise<GitResult> {
   return runGit(['--git-dir', dir, ...args], options)
@@ -132,13 +139,22 @@ export function fetchRefs(dir: string, source: FetchSource): Promise<FetchOutcom
   return fetch(dir, source, REFSPECS)
 }
 
-/** Each ref can be read and names an object that is there. Throws where git cannot be started. */
+/** Each ref can be read and names an object that is there. Throws where git cannot tell. */
 export async function refsAreWhole(dir: string): Promise<boolean> {
   const refs = await git(dir, ['for-each-ref', '--format=%(objectname)'])
-  if (refs.code === -1) throw new Error(refs.stderr)
+  if (refs.code === -1) throw new Pass('generate', refs.stderr)
   const oids = refs.stdout.split('\n').filter(Boolean)
   const whole = refs.code === 0 && refs.stderr === ''
   return whole && (await present(dir, [...new Set(oids)])).length === new Set(oids).size
+}
+
+/** Every object that a ref needs is there. Throws where git cannot tell. git-fsck(1). */
+export async function isConnected(dir: string): Promise<boolean> {
+  const { code, stderr } = await git(dir, ['fsck', '--connectivity-only', '--no-dangling'], {
+    idle: true,
+  })
+  if (code === -1) throw new Pass('generate', stderr)
+  return code === 0
 }
 
 /** Objects that no ref gives (merges of pull requests, pins of submodules), kept by a ref each. */
@@ -172,14 +188,17 @@ async function fetch(
   if (code !== 0 && /The requested URL returned error: (429|5\d\d)/.test(stderr)) {
     return 'overloaded'
   }
+  if (code > 0 && BROKEN.test(stderr)) {
+    return 'broken'
+  }
   return code === 0 ? 'ok' : 'failed'
 }
 
-/** Object types by id; a missing object has none. git-cat-file(1). */
+/** Object types by id; a missing object has none. Throws where git cannot tell. git-cat-file(1). */
 async function objectTypes(dir: string, oids: string[]): Promise<Map<string, string>> {
-  const { stdout } = await git(dir, ['cat-file', '--batch-check=%(objectname) %(objecttype)'], {
-    input: `${oids.join('\n')}\n`,
-  })
+  const batch = ['cat-file', '--batch-check=%(objectname) %(objecttype)']
+  const { code, stdout, stderr } = await git(dir, batch, { input: `${oids.join('\n')}\n` })
+  if (code === -1) throw new Pass('generate', stderr)
   const types = new Map<string, string>()
   for (const line of stdout.split('\n')) {
     const [oid, type] = line.split(' ')

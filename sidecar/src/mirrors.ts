@@ -16,6 +16,7 @@ import {
   finishMirror,
   improve,
   initMirror,
+  isConnected,
   type MirrorName,
   NAME_FILE,
 } from './mirror.ts'
@@ -38,6 +39,8 @@ interface Entry extends FetchState {
   used: number
   /** When its use was last written down. */
   noted: number
+  /** When it was last suspected of damage. */
+  suspected: number
 }
 
 export interface MirrorSize {
@@ -67,8 +70,8 @@ export interface Mirrors {
   missed(name: MirrorName, source: FetchSource, key: string): void
   /** Upstream is itself shallow. */
   setShallow(name: MirrorName): void
-  /** Takes a damaged mirror out of use; the next request makes a new one. */
-  setAside(name: MirrorName): Promise<void>
+  /** git failed on it as on a damaged one: it is looked at before it is used again. */
+  suspect(name: MirrorName): void
   /** The mirror is not removed while the work runs. */
   using<T>(name: MirrorName, work: () => Promise<T>): Promise<T>
   /** All that are on disk, also of an earlier life. */
@@ -96,8 +99,9 @@ export function openMirrors(
   faults: Faults,
   metrics: Metrics
 ): Mirrors {
-  const fetches = openFetches(limit, metrics, ({ name, dir }) => {
-    idle(() => held(entryOf(name), () => improve(dir)))
+  const fetches = openFetches(limit, metrics, {
+    grown: ({ name, dir }) => idle(() => held(entryOf(name), () => improve(dir))),
+    broken: ({ name }) => suspect(name),
   })
   const entries = new Map<string, Entry>()
   /** Whether what an earlier life left is what git wrote: asked once for each mirror. */
@@ -117,6 +121,7 @@ export function openMirrors(
       users: 0,
       used: 0,
       noted: 0,
+      suspected: 0,
     }
     const entry = entries.get(id) ?? fresh
     // What was looked for last is last in the map.
@@ -158,12 +163,30 @@ export function openMirrors(
   /** No git of an earlier life runs any more: git.ts has ended it. */
   async function checked(entry: Entry): Promise<boolean> {
     await removeLeftBehind(entry.dir)
-    const good = await isSound(entry.dir, entry.name)
+    return keptIf(entry, await isSound(entry.dir, entry.name))
+  }
+
+  async function keptIf(entry: Entry, good: boolean): Promise<boolean> {
     if (!good) {
-      faults('GITCACHE_MIRROR_DAMAGED', 'a checksum', { repo: entry.name.repository })
+      faults('GITCACHE_MIRROR_DAMAGED', 'it does not hold what it should', {
+        repo: entry.name.repository,
+      })
       await discard(entry.dir)
     }
     return good
+  }
+
+  /** Not again soon: where it is found sound, git has another reason to fail, and this takes long. */
+  function suspect(name: MirrorName): void {
+    const entry = entryOf(name)
+    if (Date.now() - entry.suspected < HOUR) return
+    entry.suspected = Date.now()
+    const check = idle(() => isSound(entry.dir, entry.name))
+      .then(async (good) => good && (await isConnected(entry.dir)))
+      .then((good) => keptIf(entry, good))
+      // It cannot be told now, as without memory: it is used as before.
+      .catch(() => true)
+    sound.set(entry.dir, check)
   }
 
   /** `seed`: a repository under tmp/ to begin with. */
@@ -182,7 +205,10 @@ export function openMirrors(
       finishMirror(entry.name, source, tmp, entry.dir, seed !== null)
     )
     if (purges !== entry.purges) await discard(entry.dir)
-    else if (outcome === 'ok') sound.set(entry.dir, Promise.resolve(true))
+    else if (outcome === 'ok') {
+      entry.suspected = 0
+      sound.set(entry.dir, Promise.resolve(true))
+    }
     return outcome
   }
 
@@ -316,7 +342,7 @@ export function openMirrors(
     setShallow: (name) => {
       entryOf(name).shallow = true
     },
-    setAside: (name) => discard(entryOf(name).dir),
+    suspect,
     purge,
     tend,
   }

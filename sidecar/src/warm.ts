@@ -55,7 +55,7 @@ async function generate(parts: Parts, mirror: string, work: Work, commit: Commit
     await (isStorable(work.request) && !job.lost ? spool.commit(work.key) : spool.drop())
   } catch (error) {
     await spool.drop()
-    if (job.answer.damaged) await setAside(parts, work)
+    if (job.answer.damaged) parts.mirrors.suspect(work.name)
     throw asPass(faults, error)
   } finally {
     if (job.lost) faults('GITCACHE_STORE', job.lost)
@@ -67,11 +67,6 @@ async function generate(parts: Parts, mirror: string, work: Work, commit: Commit
 function sendToAll(job: Job, commit: Commit): void {
   commit.first(job)
   commit.others(job)
-}
-
-async function setAside(parts: Parts, work: Work): Promise<void> {
-  parts.faults('GITCACHE_MIRROR_DAMAGED', 'git upload-pack', { repo: work.name.repository })
-  await parts.mirrors.setAside(work.name)
 }
 
 /** A shallow answer has few deltas to reuse; looking for new ones costs half the CPU and saves 4 %. */

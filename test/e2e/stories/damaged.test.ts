@@ -101,4 +101,15 @@ describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
     const locks = await must(sidecar, `find ${pair.data}/mirrors -name '*.lock'`)
     expect(locks).toBe('')
   })
+
+  test('mirrors lose their objects while they are used: they are made anew', async () => {
+    await untilAllHit()
+    const inodes = () => must(sidecar, `stat -c %i ${pair.data}/mirrors/*/*.git | sort`)
+    const before = (await inodes()).trim().split('\n')
+    expect(before).toHaveLength(3)
+    await must(sidecar, `rm -rf ${pair.data}/packs/* ${pair.data}/mirrors/*/*/objects/pack/*.pack`)
+    await allSame()
+    await untilAllHit()
+    for (const inode of (await inodes()).trim().split('\n')) expect(before).not.toContain(inode)
+  })
 })

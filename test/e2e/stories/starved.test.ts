@@ -1,17 +1,13 @@
-/** Out of file descriptors: what the sidecar cannot do is passed, and no git operation fails. */
+/** Out of file descriptors, processes, memory: what the sidecar cannot do is passed, and no git operation fails. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Pair, startPair } from '../support/pair.ts'
 import { chosen, copyOf, DIRECT } from '../support/repositories.ts'
-import { client, logs, must, results, uniqueId } from '../support/servers.ts'
+import { client, logs, must, results, stack, uniqueId, untilMirrored } from '../support/servers.ts'
 
 const CLIENTS = 20
 
 describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
-  let pair: Pair
-  beforeAll(async () => {
-    pair = await startPair({ name: uniqueId('starved'), suite, before: 'ulimit -n 45;' })
-  })
-  afterAll(() => pair.stop())
+  const sidecar = stack().sidecar[suite] as string
 
   /** What so many clients get at once, each another part of the history; distinct ends of them. */
   async function clones(origin: string, repository: string): Promise<{ out: string; id: string }> {
@@ -25,22 +21,15 @@ describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
     return { out, id }
   }
 
-  test('many clients at once, cold and with a mirror', async () => {
-    const repository = await copyOf('main')
+  /** Several rounds of clones; how they were answered. */
+  async function sameAsDirect(pair: Pair, repository: string): Promise<string[]> {
     const direct = await clones(DIRECT, repository)
-    const answered: string[] = []
-    for (let i = 0; i < 2; i++) {
-      const cached = await clones(pair.url, repository)
-      expect(cached.out, logs()).toBe(direct.out)
-      answered.push(...results(suite, cached.id, pair.log))
-    }
-    // It was starved, and it was not of no use.
-    expect(answered.some((how) => /^pass; reason=/.test(how))).toBe(true)
-    expect(answered.some((how) => /^(hit|miss|join)$/.test(how))).toBe(true)
-  })
+    const cached = await clones(pair.url, repository)
+    expect(cached.out, logs()).toBe(direct.out)
+    return results(suite, cached.id, pair.log)
+  }
 
-  test('when it is over, it works', async () => {
-    const repository = await copyOf('small')
+  async function untilHit(pair: Pair, repository: string): Promise<void> {
     const how: string[] = []
     // Answers that were just made are held open for a minute where somebody was told of them.
     for (let i = 0; i < 90 && how.at(-1) !== 'hit'; i++) {
@@ -53,5 +42,91 @@ describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
       how.push(results(suite, id, pair.log).join())
     }
     expect(how.at(-1)).toBe('hit')
+  }
+
+  describe('file descriptors', () => {
+    let pair: Pair
+    beforeAll(async () => {
+      pair = await startPair({ name: uniqueId('starved'), suite, before: 'ulimit -n 45;' })
+    })
+    afterAll(() => pair.stop())
+
+    test('many clients at once, cold and with a mirror', async () => {
+      const repository = await copyOf('main')
+      const answered = [
+        ...(await sameAsDirect(pair, repository)),
+        ...(await sameAsDirect(pair, repository)),
+      ]
+      // It was starved, and it was not of no use.
+      expect(answered.some((how) => /^pass; reason=/.test(how))).toBe(true)
+      expect(answered.some((how) => /^(hit|miss|join)$/.test(how))).toBe(true)
+    })
+
+    test('when it is over, it works', async () => untilHit(pair, await copyOf('small')))
+  })
+
+  /**
+   * By prlimit(1) for each git of this sidecar. With 8 MB it does not begin, with 12 it begins and
+   * cannot map a pack of 6 MB.
+   */
+  const LIMITS = [
+    { name: 'no process of its own', limit: '--nproc=1' },
+    { name: '8 MB of memory', limit: '--as=8000000' },
+    { name: '12 MB of memory', limit: '--as=12000000' },
+    { name: 'no file of more than 4 kB', limit: '--fsize=4096' },
+  ]
+  const BIG = `blob=$(head -c 6000000 /dev/urandom | git hash-object -w --stdin)
+tree=$(printf '100644 blob %s\tbig\n' $blob | git mktree)
+git update-ref refs/heads/main $(git commit-tree -m big -p main $tree); git repack -adq`
+
+  describe('what git may use', () => {
+    const name = uniqueId('limited')
+    const limits = `/w/pairs/${name}/limits`
+    const wrapper = '/usr/local/sbin/git'
+    let pair: Pair
+    beforeAll(async () => {
+      pair = await startPair({ name, suite, args: ['--make-mirrors', 'always'] })
+      await must(
+        sidecar,
+        `cat > ${wrapper} <<'END'
+#!/bin/sh
+case "$*" in */pairs/${name}/*) [ -s ${limits} ] && exec prlimit $(cat ${limits}) /usr/bin/git "$@" ;; esac
+exec /usr/bin/git "$@"
+END
+chmod 755 ${wrapper}`
+      )
+    })
+    afterAll(async () => {
+      await must(sidecar, `rm -f ${wrapper}`)
+      await pair.stop()
+    })
+
+    test.each(LIMITS)('$name: cold, with a mirror, and when it is over', async ({ limit }) => {
+      const limited = `echo '${limit}' > ${limits}`
+      const cold = await copyOf('main', BIG)
+      await must(sidecar, limited)
+      const answered = await sameAsDirect(pair, cold)
+      await must(sidecar, `rm ${limits}`)
+
+      const warm = await copyOf('main', BIG)
+      await clones(pair.url, warm)
+      await untilMirrored(pair.data.replace('/w', stack().dir), `/pub/${warm}`)
+      await must(sidecar, `rm -rf ${pair.data}/packs/*; ${limited}`)
+      answered.push(...(await sameAsDirect(pair, warm)))
+      await must(sidecar, `rm ${limits}`)
+      expect(answered.filter((how) => !/^(hit|miss|join|pass; reason=[a-z-]+)$/.test(how))).toEqual(
+        []
+      )
+      expect(answered.filter((how) => /reason=(error|sidecar)/.test(how))).toEqual([])
+
+      await untilHit(pair, cold)
+      await untilHit(pair, warm)
+    })
+
+    test('the log says what was wrong, and no mirror was taken for a damaged one', () => {
+      const codes = new Set(pair.logged().map(({ code }) => code))
+      expect(codes).toContain('GITCACHE_GIT')
+      expect(codes).not.toContain('GITCACHE_MIRROR_DAMAGED')
+    })
   })
 })
