@@ -8,6 +8,10 @@ const FAULTS = {
     'an answer could not be stored; clients get theirs all the same',
     'look at free space, inodes and mode of --data',
   ],
+  GITCACHE_UNREACHABLE: [
+    'the sidecar does not reach upstream; the request was passed',
+    'look at the address in --upstream, at --ca-file and at --proxy',
+  ],
   GITCACHE_MIRROR_DAMAGED: [
     'a mirror is damaged and was removed; the next fetch makes a new one',
     'look at the disk below --data',

@@ -2,8 +2,9 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { IncomingHttpHeaders } from 'node:http'
+import { isIP } from 'node:net'
 import { gunzipSync } from 'node:zlib'
-import { Agent, type Dispatcher, ProxyAgent, request } from 'undici'
+import { Agent, buildConnector, type Dispatcher, ProxyAgent, request } from 'undici'
 import type { Upstream as Asked } from '../../njs/src/git/authorize.ts'
 import type { PktSource } from '../../njs/src/git/pkt-line.ts'
 import type { Upstream } from './config.ts'
@@ -21,17 +22,28 @@ function dispatcherOf(upstream: Upstream): Dispatcher {
   if (known !== undefined) {
     return known
   }
-  const connect = {
+  const { hostname } = new URL(upstream.url)
+  const tls = {
     ...(upstream.caFile ? { ca: readFileSync(upstream.caFile) } : {}),
     ...(upstream.clientCert ? { cert: readFileSync(upstream.clientCert) } : {}),
     ...(upstream.clientKey ? { key: readFileSync(upstream.clientKey) } : {}),
   }
   // No connection is kept: where upstream has closed one, a POST fails, and with it all who wait.
   const fresh = upstream.proxy
-    ? new ProxyAgent({ uri: upstream.proxy, requestTls: connect, pipelining: 0 })
-    : new Agent({ connect, pipelining: 0 })
+    ? new ProxyAgent({
+        uri: upstream.proxy,
+        requestTls: isIP(hostname) === 0 ? { ...tls, servername: hostname } : tls,
+        pipelining: 0,
+      })
+    : new Agent({ connect: connector(tls), pipelining: 0 })
   dispatchers.set(upstream.name, fresh)
   return fresh
+}
+
+/** A certificate is for the host in the URL; undici would take the Host header, which is nginx's. */
+function connector(tls: buildConnector.BuildOptions): buildConnector.connector {
+  const connect = buildConnector(tls)
+  return ({ servername: _, ...to }, done) => connect(to, done)
 }
 
 export function askUpstream(

@@ -19,8 +19,9 @@ export interface PairOptions {
   before?: string
   /** More options of `serve`. */
   args?: string[]
-  /** More of nginx's `server {}`. */
+  /** More of nginx's `server {}`, and of its `http {}`. */
   server?: string
+  http?: string
   /** Other builds than the real ones, on this machine. */
   builds?: { njs: string; sidecar: string }
 }
@@ -77,7 +78,8 @@ export async function startPair(options: PairOptions): Promise<Pair> {
     location / { proxy_pass http://upstream; proxy_set_header Connection ""; include gitcache/gitcache-location.conf; }
     location /fault/ { proxy_pass http://faults; include gitcache/gitcache-location.conf; }
     ${options.server ?? ''}
-  }`
+  }
+  ${options.http ?? ''}`
   writeFileSync(path.join(home, 'nginx.conf'), nginxConf(suite, `pair-${name}`, conf))
   await must(sidecar, `mkdir -p ${data}; chown www-data ${data} ${inside}`)
 

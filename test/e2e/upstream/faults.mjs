@@ -81,9 +81,11 @@ createServer((req, res) => {
   }
   used.add(req.socket)
   const { method, url, headers } = req
-  const onwards = request({ port: 80, method, path: url, headers }, (answer) => {
+  const to = { port: 80, method, path: url, headers, agent: false }
+  const onwards = request(to, (answer) => {
     res.writeHead(answer.statusCode, answer.rawHeaders)
     answer.pipe(res)
   })
+  onwards.on('error', () => res.destroy())
   req.pipe(onwards)
 }).listen(83)
