@@ -83,7 +83,8 @@ createServer((req, res) => {
   const { method, url, headers } = req
   const to = { port: 80, method, path: url, headers, agent: false }
   const onwards = request(to, (answer) => {
-    res.writeHead(answer.statusCode, answer.rawHeaders)
+    const { connection: _, ...rest } = answer.headers
+    res.writeHead(answer.statusCode, rest)
     answer.pipe(res)
   })
   onwards.on('error', () => res.destroy())

@@ -14,7 +14,8 @@ function relay(req, res) {
   // A connection of its own: Apache closes kept ones when it has no worker left.
   const to = { port: 80, method, path: url, headers, agent: false }
   const onwards = request(to, (answer) => {
-    res.writeHead(answer.statusCode, answer.rawHeaders)
+    const { connection: _, ...rest } = answer.headers
+    res.writeHead(answer.statusCode, rest)
     answer.pipe(res)
   })
   onwards.on('error', () => res.destroy())
