@@ -187,10 +187,13 @@ function finished(child: ChildProcess): Promise<{ code: number; stderr: string }
   })
   return new Promise((resolve) => {
     child.once('error', (error) => resolve({ code: -1, stderr: error.message }))
-    child.once('close', (code) =>
-      resolve({ code: STARVED.test(stderr) ? -1 : (code ?? -1), stderr })
-    )
+    child.once('close', (code) => resolve({ code: statusOf(code, stderr), stderr }))
   })
+}
+
+function statusOf(code: number | null, stderr: string): number {
+  const ended = code === null || (code !== 0 && STARVED.test(stderr))
+  return ended ? -1 : code
 }
 
 /** Runs git to its end; a status other than 0 is a result, not an error. */

@@ -3,6 +3,7 @@ import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import { afterAll, expect, test } from 'vitest'
+import { runGit } from '../../sidecar/src/git.ts'
 import { fetchRefs, initMirror } from '../../sidecar/src/mirror.ts'
 import { scratch } from '../support/git.ts'
 
@@ -50,4 +51,14 @@ test('an upstream that is slow and not silent for longer than allowed', async ()
     }, 100)
   }, 5000)
   expect(outcome).toBe('ok')
+})
+
+test.each([
+  { status: 0, words: 'remote: Out of memory', code: 0 },
+  { status: 128, words: 'fatal: Out of memory, malloc failed', code: -1 },
+  { status: 128, words: 'error: cannot fork() for fetch-pack: Resource unavailable', code: -1 },
+  { status: 128, words: 'fatal: bad object HEAD', code: 128 },
+])('status $status with "$words" is $code', async ({ status, words, code }) => {
+  const alias = `alias.end=!echo '${words}' >&2; exit ${status};`
+  expect(await runGit(['-c', alias, 'end'])).toMatchObject({ code })
 })

@@ -65,6 +65,17 @@ describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
     test('when it is over, it works', async () => untilHit(pair, await copyOf('small')))
   })
 
+  test('a share of two answers at once for each client: he gets the others without us', async () => {
+    const args = ['--per-client', '2']
+    const pair = await startPair({ name: uniqueId('share'), suite, args })
+    const repository = await copyOf('main')
+    const answered = await sameAsDirect(pair, repository)
+    expect(answered).toContain('pass; reason=client-limit')
+    expect(answered).toContain('miss')
+    await untilHit(pair, repository)
+    await pair.stop()
+  })
+
   /**
    * By prlimit(1) for each git of this sidecar. With 8 MB it does not begin, with 12 it begins and
    * cannot map a pack of 6 MB.
