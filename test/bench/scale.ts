@@ -1,9 +1,18 @@
 /**
- * `npm run bench:scale`: how cost grows with the size of a repository and with the number of
- * connections. A curve that bends upward is a finding.
+ * `npm run bench:scale`: how cost grows with the size of a repository, with the number of
+ * connections, and a start with the number of answers. A curve that bends upward is a finding.
+ * `--only=answers` leaves the others out.
  */
-import { mkdirSync, rmSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { pino } from 'pino'
+import { openBudget } from '../../sidecar/src/budget.ts'
+import { prepareLayout } from '../../sidecar/src/layout.ts'
+import { createMetrics } from '../../sidecar/src/metrics.ts'
+import type { Mirrors } from '../../sidecar/src/mirrors.ts'
+import { openStore, repositoryTag } from '../../sidecar/src/store.ts'
 import { load, median } from './measure.ts'
 import { type Bench, startBench } from './processes.ts'
 import { commit, repositoryOf, reset, type Shape, SMALL } from './repository.ts'
@@ -90,15 +99,71 @@ async function byConnections(bench: Bench): Promise<void> {
   }
 }
 
-mkdirSync(repos, { recursive: true })
-for (const shape of SIZES) await repositoryOf(repos, shape)
-makeTiny(repos)
-const run = path.join(root, `scale-${process.pid}`)
-const bench = await startBench(run, repos)
-try {
-  await bySize(bench)
-  await byConnections(bench)
-} finally {
-  await bench.stop()
-  rmSync(run, { recursive: true, force: true })
+/** So many answers of 200 bytes, and beside each the file that says whose it is. */
+function putAnswers(packs: string, count: number): void {
+  const tag = repositoryTag('/a')
+  const bytes = Buffer.alloc(200)
+  for (let i = 0; i < count; i++) {
+    const key = createHash('sha256').update(String(i)).digest('hex')
+    const file = path.join(packs, key.slice(0, 2), key)
+    mkdirSync(path.dirname(file), { recursive: true })
+    writeFileSync(`${file}.${tag}`, '')
+    writeFileSync(file, bytes)
+  }
 }
+
+/** How long it takes a sidecar that starts to know all of its answers, which it does beside its work. */
+async function byAnswers(): Promise<void> {
+  print(['answers', 'until all are known, s', 'find(1) with sizes, s', 'ratio'])
+  print(Array(4).fill('---'))
+  for (const count of [1000, 10_000, 100_000]) {
+    const dir = path.join(root, `answers-${process.pid}`)
+    const dirs = await prepareLayout(dir)
+    putAnswers(dirs.packs, count)
+    const found = Date.now()
+    execFileSync('find', [dirs.packs, '-type', 'f', '-printf', '%s\\n'], { maxBuffer: 2 ** 26 })
+    const begun = Date.now()
+    const budget = openBudget({
+      dirs,
+      store: openStore(dirs),
+      mirrors: { sizes: async () => [] } as unknown as Mirrors,
+      log: pino({ level: 'silent' }),
+      faults: (code, error) => {
+        throw new Error(`${code}: ${error}`)
+      },
+      metrics: createMetrics({ git: '' }),
+      limit: 2 ** 50,
+      ready: Promise.resolve(),
+    })
+    await budget.enforce()
+    const ended = Date.now()
+    budget.stop()
+    if (budget.sizes().packs !== count * 200) throw new Error('not all of them are known')
+    print([
+      String(count),
+      (ended - begun) / 1000,
+      (begun - found) / 1000,
+      (ended - begun) / (begun - found),
+    ])
+    rmSync(dir, { recursive: true, force: true })
+  }
+}
+
+async function byLoad(): Promise<void> {
+  mkdirSync(repos, { recursive: true })
+  for (const shape of SIZES) await repositoryOf(repos, shape)
+  makeTiny(repos)
+  const run = path.join(root, `scale-${process.pid}`)
+  const bench = await startBench(run, repos)
+  try {
+    await bySize(bench)
+    await byConnections(bench)
+  } finally {
+    await bench.stop()
+    rmSync(run, { recursive: true, force: true })
+  }
+}
+
+mkdirSync(root, { recursive: true })
+if (!process.argv.includes('--only=answers')) await byLoad()
+await byAnswers()
