@@ -1,6 +1,15 @@
 /** Runs git. The only file that spawns git, so that its environment is closed in one place. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import path from 'node:path'
 import { PassThrough, Readable, type Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -123,7 +132,34 @@ export function killAllGit(): void {
   for (const pid of running) killGroup(pid)
 }
 
+/** What spawn(2) by Node opens: three pairs of sockets and a pipe. */
+const DESCRIPTORS = 8
+
+/**
+ * Where the pipe cannot be had, Node forgets the three sockets that it has opened already: out of
+ * descriptors once, it never had enough again. So they are asked for first.
+ */
+function canSpawn(): boolean {
+  const opened: number[] = []
+  try {
+    for (let i = 0; i < DESCRIPTORS; i++) opened.push(openSync('/dev/null', 'r'))
+    return true
+  } catch {
+    return false
+  } finally {
+    for (const descriptor of opened) closeSync(descriptor)
+  }
+}
+
+/** A git that was not started. */
+function notStarted(done: GitProcess['done']): GitProcess {
+  return { stdin: new PassThrough(), stdout: Readable.from([]), done, kill: () => {} }
+}
+
 export function spawnGit(args: string[], options: GitOptions = {}): GitProcess {
+  if (!canSpawn()) {
+    return notStarted(Promise.resolve({ code: -1, stderr: 'too many open files' }))
+  }
   const [command = '', ...before] = options.idle ? IDLE : ['git']
   const child = spawn(command, [...before, ...CONFIG, ...args], {
     env: { ...ENVIRONMENT, ...options.env },
@@ -131,9 +167,9 @@ export function spawnGit(args: string[], options: GitOptions = {}): GitProcess {
     detached: true,
   })
   const done = finished(child)
-  // Out of file descriptors: Node gives no streams then, whatever its types say.
+  // Out of file descriptors all the same: Node gives no streams then, whatever its types say.
   if (!child.stdin || !child.stdout) {
-    return { stdin: new PassThrough(), stdout: Readable.from([]), done, kill: () => {} }
+    return notStarted(done)
   }
   track(child)
   if (options.stallAfter !== undefined) endWhenSilent(child, options.stallAfter)
