@@ -6,9 +6,10 @@ import type { IncomingHttpHeaders } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { LimitFunction } from 'p-limit'
 import type { Logger } from 'pino'
+import type { Reason } from '../../njs/src/git/reasons.ts'
 import { answerFromUpstream, isWhole } from './cold.ts'
 import type { Config } from './config.ts'
-import type { Faults } from './faults.ts'
+import type { FaultCode, Faults } from './faults.ts'
 import type { GitLimit } from './git-limit.ts'
 import type { Job } from './job.ts'
 import type { Commit, Jobs } from './jobs.ts'
@@ -56,6 +57,12 @@ const PATIENCE = 1000
 
 /** Reasons of a leader that say nothing about the next: another client's credentials may do. */
 const LEADERS_OWN = new Set(['refused', 'fetch-failed', 'not-in-mirror'])
+
+/** Reasons that an operator can do something about. */
+const FAULTS: Partial<Record<Reason, FaultCode>> = {
+  generate: 'GITCACHE_GIT',
+  unreachable: 'GITCACHE_UNREACHABLE',
+}
 
 export function openAnswers(parts: Parts): Answers {
   const { config, store, jobs, mirrors, faults, metrics } = parts
@@ -123,9 +130,8 @@ export function openAnswers(parts: Parts): Answers {
     const commit: Commit = { first: first.resolve, others: others.resolve, alone: others.reject }
     const ended = make(work, commit)
       .catch((error: unknown) => {
-        if (error instanceof Pass && error.reason === 'generate') {
-          faults('GITCACHE_GIT', error, { repo: work.name.repository })
-        }
+        const fault = error instanceof Pass ? FAULTS[error.reason] : undefined
+        if (fault) faults(fault, error, { upstream: work.upstream.url, repo: work.name.repository })
         first.reject(error)
         others.reject(error)
       })

@@ -10,7 +10,7 @@ import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { SERVICE } from '../../njs/src/git/classify.ts'
 import { type FetchRequest, isStorable } from '../../njs/src/git/fetch-request.ts'
 import type { Parts } from './answers.ts'
-import { asPass, type Faults } from './faults.ts'
+import { asPass } from './faults.ts'
 import type { Job } from './job.ts'
 import type { Commit } from './jobs.ts'
 import { temporaryName } from './layout.ts'
@@ -39,7 +39,7 @@ export async function answerFromUpstream(
 ): Promise<string | null> {
   const { mirrors, store, jobs, metrics, faults } = parts
   const begun = Date.now()
-  const answer = await askTwice(work, faults)
+  const answer = await askTwice(work)
   const spool = await store.create(work.name.repository).catch((error: unknown) => {
     answer.source.kill()
     throw asPass(faults, error)
@@ -62,14 +62,14 @@ export async function answerFromUpstream(
 }
 
 /** 429, 5xx and silence are asked about once more, and then are everyone's answer. */
-async function askTwice(work: Work, faults: Faults): Promise<UpstreamAnswer> {
-  const first = await ask(work, faults)
+async function askTwice(work: Work): Promise<UpstreamAnswer> {
+  const first = await ask(work)
   if (!(first instanceof Overloaded)) {
     return first
   }
   const wait = Number(first.retryAfter) || RETRY_AFTER
   await sleep(Math.min(wait, MAX_RETRY_AFTER) * 1000)
-  const second = await ask(work, faults)
+  const second = await ask(work)
   if (second instanceof Overloaded) {
     throw second
   }
@@ -77,22 +77,21 @@ async function askTwice(work: Work, faults: Faults): Promise<UpstreamAnswer> {
 }
 
 /** A hang is upstream's; anything else is between it and us, and a client may get through. */
-function silence(error: unknown, work: Work, faults: Faults): Overloaded {
+function silence(error: unknown): Overloaded {
   if (error instanceof errors.HeadersTimeoutError) {
     return new Overloaded(504)
   }
-  faults('GITCACHE_UNREACHABLE', error, { upstream: work.upstream.url })
   throw new Pass('unreachable', String(error))
 }
 
-async function ask(work: Work, faults: Faults): Promise<UpstreamAnswer | Overloaded> {
+async function ask(work: Work): Promise<UpstreamAnswer | Overloaded> {
   const { request, upstream, path, headers, progress } = work
   const body = writeCanonicalRequest(request, progress)
   const answer = await fetchFromUpstream(upstream, path, headers, {
     body,
     family: request.family,
     stallAfter: work.source.stallAfter,
-  }).catch((error: unknown) => silence(error, work, faults))
+  }).catch(silence)
   if (answer instanceof Overloaded) {
     return answer
   }

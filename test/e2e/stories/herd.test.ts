@@ -91,10 +91,9 @@ describe.each(chosen())('nginx of %s', (suite) => {
     const repository = await copyOf('main')
     const url = `${through(suite)}/${repository}`
     const all = await herd(suite, url, 100, '--no-tags --depth 1 -b side-$((i % 10 + 1))')
-    const told = () => `${all.states.join('\n')}\n${logs()}`
     expect(
       all.states.map((state) => state.split(' ').slice(0, 2).join()),
-      told()
+      `${all.states.join('\n')}\n${logs()}`
     ).toEqual(Array(10).fill('10,0'))
     expect(made(all)).toBe(10)
     // From the second miss on a mirror is in the making, by one transfer more.

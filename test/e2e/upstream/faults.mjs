@@ -1,6 +1,7 @@
 /** An upstream that misbehaves on demand: the first path segment after /fault/ says how. */
 import { appendFileSync } from 'node:fs'
-import { createServer, request } from 'node:http'
+import { createServer } from 'node:http'
+import { toApache } from './to-apache.mjs'
 
 const HTML = '<html>please log in</html>\n'.repeat(600)
 
@@ -80,13 +81,5 @@ createServer((req, res) => {
     return
   }
   used.add(req.socket)
-  const { method, url, headers } = req
-  const to = { port: 80, method, path: url, headers, agent: false }
-  const onwards = request(to, (answer) => {
-    const { connection: _, ...rest } = answer.headers
-    res.writeHead(answer.statusCode, rest)
-    answer.pipe(res)
-  })
-  onwards.on('error', () => res.destroy())
-  req.pipe(onwards)
+  toApache(req, res)
 }).listen(83)
