@@ -1,15 +1,9 @@
 /** The names that nginx.conf may call. */
-import {
-  answerHeaders,
-  boundAnswer,
-  boundTags,
-  gunzipEcho,
-  passHeaders,
-  refsTarget,
-  resultHeader,
-  target,
-  uploadPack,
-} from './handlers.ts'
+import { answerHeaders, boundAnswer, boundTags } from './nginx/bounded.ts'
+import { passHeaders, resultHeader } from './nginx/headers.ts'
+import { gunzipEcho } from './nginx/request.ts'
+import { uploadPack } from './nginx/upload-pack.ts'
+import { refsTarget, target } from './nginx/variables.ts'
 
 export default {
   uploadPack,

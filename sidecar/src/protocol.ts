@@ -1,4 +1,4 @@
-/** What nginx (njs/src/handlers.ts) and the sidecar say to each other. */
+/** What nginx (njs/src/nginx/sidecar.ts) and the sidecar say to each other. */
 import { z } from 'zod'
 import type { Reason } from '../../njs/src/git/reasons.ts'
 

@@ -16,7 +16,7 @@ import { oid } from '../support/wire.ts'
 
 /** Rows `<protocol> <hex>`, joined by commas; written by fuzzed.ts. */
 const INPUTS = '@inputs@'
-/** As in njs/src/handlers.ts. */
+/** As in njs/src/nginx/upload-pack.ts. */
 const MAX_LINES = 6000
 
 /** The tags, without the reason of a refusal. */

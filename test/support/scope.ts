@@ -1,4 +1,4 @@
-/** The key as handlers.ts and the sidecar make it, under a scope that tests vary. */
+/** The key as nginx and the sidecar make it, under a scope that tests vary. */
 import { createHash } from 'node:crypto'
 import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
 import { type KeyScope, keyText } from '../../njs/src/git/key.ts'

@@ -9,7 +9,7 @@ test.each(CASES)('$name: $expected', ({ body, protocol, expected }) => {
   expect(decision(body, protocol)).toBe(expected)
 })
 
-/** What handlers.ts and the sidecar give rather than the parsers: their tests are elsewhere. */
+/** What njs/src/nginx and the sidecar give rather than the parsers: their tests are elsewhere. */
 const NOT_OF_PARSERS: Reason[] = [
   'disabled',
   'njs-version',

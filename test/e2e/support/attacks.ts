@@ -9,7 +9,6 @@ import type { Weakening } from './weakened.ts'
 const AUTHORIZE = 'njs/src/git/authorize.ts'
 const PROBE = 'njs/src/git/probe.ts'
 const KEY = 'njs/src/git/key.ts'
-const HANDLERS = 'njs/src/handlers.ts'
 const FILTER = 'njs/src/git/filter-spec.ts'
 
 /** The key's text without one part of what is asked for. */
@@ -34,7 +33,7 @@ export const GUARDS = {
     ],
   ],
   'a yes is a 200 in packets': [
-    [HANDLERS, 'isOver(r, size) || reply.status !== 200', 'isOver(r, size)'],
+    ['njs/src/nginx/upstream.ts', 'isOver(r, size) || reply.status !== 200', 'isOver(r, size)'],
     [
       PROBE,
       "if (pkts === null || pkts.length === 0) {\n    return { kind: 'no' }",
@@ -90,7 +89,7 @@ export const GUARDS = {
   ],
   'key of the order': [
     [
-      HANDLERS,
+      'njs/src/nginx/upload-pack.ts',
       'keyOf(sha256, verdict.request, verdict.tags, settings.upstream, path)',
       "keyOf(sha256, verdict.request, verdict.tags, settings.upstream, '')",
     ],

@@ -1,6 +1,6 @@
 /** What the operator sets in nginx, read from variables: `gitcache-http.conf` has the defaults. */
+import type { Addresses } from '../target.ts'
 import type { NginxRequest } from './ngx.ts'
-import type { Addresses } from './target.ts'
 
 export interface Settings extends Addresses {
   enabled: boolean

@@ -1,4 +1,4 @@
-/** What the module needs from nginx: the narrow types that handlers.ts works with. */
+/** What the module needs from nginx: narrow types, and its internal locations. */
 
 export interface NginxReply {
   readonly status: number
@@ -27,4 +27,9 @@ type Used =
 
 export interface NginxRequest extends Pick<NginxHTTPRequest, Used> {
   subrequest(uri: string, options: SubrequestOptions): Promise<NginxReply>
+}
+
+/** The URI of an internal location of gitcache-location.conf. */
+export function internal(r: NginxRequest, location: string): string {
+  return r.variables['gitcache_base'] + '/_gitcache/' + location + '/git-upload-pack'
 }

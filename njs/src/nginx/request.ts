@@ -1,0 +1,90 @@
+/** What the client sent, as the core reads it: the head, the repository's path, the body. */
+import { bufferSource } from '../bytes.ts'
+import { isGzip, type RequestHead } from '../git/classify.ts'
+import { announcedSize, isGzipped } from '../git/gzip.ts'
+import type { PktSource } from '../git/pkt-line.ts'
+import type { Reason } from '../git/reasons.ts'
+import { parseRepositoryPath, stripPrefix } from '../git/repository-path.ts'
+import { internal, type NginxRequest } from './ngx.ts'
+import type { Settings } from './settings.ts'
+
+/** Bodies up to this size, inflated, are read here; larger ones would stop the worker too long. */
+const MAX_BODY = 256 * 1024
+
+export interface Head extends RequestHead {
+  contentLength: string
+}
+
+export function readHead(r: NginxRequest): Head {
+  const h = r.headersIn
+  const conditions = [
+    h['Range'],
+    h['If-Range'],
+    h['If-Match'],
+    h['If-None-Match'],
+    h['If-Modified-Since'],
+    h['If-Unmodified-Since'],
+    h['TE'],
+  ]
+  return {
+    method: r.method,
+    contentType: h['Content-Type'] || '',
+    contentEncoding: h['Content-Encoding'] || '',
+    contentLength: h['Content-Length'] || '',
+    gitProtocol: h['Git-Protocol'] || '',
+    authorization: h['Authorization'] || '',
+    conditions: conditions.filter((value) => value !== undefined).join(''),
+  }
+}
+
+/** The repository's path on upstream, or null where we do not read it. */
+export function readPath(r: NginxRequest, settings: Settings): string | null {
+  const path = parseRepositoryPath(r.variables['request_uri'] || '')
+  const stripped = path === null ? null : stripPrefix(path, settings.prefix)
+  return stripped === null ? null : settings.upstreamPrefix + stripped
+}
+
+/** Whether it is seen before the body is read that it is too large for this engine. */
+export function isLarge(r: NginxRequest, head: Head): boolean {
+  return Boolean(r.variables['request_body_file']) || Number(head.contentLength) > MAX_BODY
+}
+
+/** Null where there is none: njs gives nothing then, or a buffer whose length throws. */
+function readRaw(r: NginxRequest): Buffer | null {
+  try {
+    const raw = r.requestBuffer
+    return raw !== undefined && raw.length > 0 ? raw : null
+  } catch {
+    return null
+  }
+}
+
+/** The body, inflated, or the reason why it is not read here. */
+export async function readBody(r: NginxRequest, head: RequestHead): Promise<PktSource | Reason> {
+  const raw = readRaw(r)
+  if (raw === null) {
+    return 'empty'
+  }
+  if (raw.length > MAX_BODY) {
+    return 'body-size'
+  }
+  if (!isGzip(head.contentEncoding)) {
+    return bufferSource(raw)
+  }
+  // Bad gzip makes nginx close the connection, so look before leaping.
+  if (!isGzipped(raw)) {
+    return 'gzip'
+  }
+  if (announcedSize(raw) > MAX_BODY) {
+    return 'body-size'
+  }
+  const reply = await r.subrequest(internal(r, 'gunzip'), { method: 'POST' })
+  const inflated = reply.responseBuffer
+  return reply.status === 200 && inflated ? bufferSource(inflated) : 'gzip'
+}
+
+/** js_content of the gunzip location: gives the body back, for nginx's gunzip filter to inflate. */
+export function gunzipEcho(r: NginxRequest): void {
+  r.headersOut['Content-Encoding'] = 'gzip'
+  r.return(200, r.requestBuffer as Buffer)
+}

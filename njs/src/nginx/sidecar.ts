@@ -1,0 +1,77 @@
+/** Questions to the sidecar, asked in subrequests. Shapes: sidecar/src/protocol.ts. */
+import { isJob, NO_SIDECAR, readState, type SidecarState } from '../act.ts'
+import type { Verdict } from '../git/authorize.ts'
+import { writeCanonicalRequest } from '../git/canonical.ts'
+import { isOver } from './bounded.ts'
+import { internal, type NginxRequest, type SubrequestOptions } from './ngx.ts'
+import type { Settings } from './settings.ts'
+
+/** Orders the answer to what upstream has just allowed. */
+export async function prepare(
+  r: NginxRequest,
+  settings: Settings,
+  path: string,
+  key: string,
+  yes: Extract<Verdict, { kind: 'yes' }>
+): Promise<SidecarState> {
+  const order = {
+    key,
+    family: yes.request.family,
+    request: writeCanonicalRequest(yes.request),
+    tags: yes.tags,
+    progress: !yes.request.noProgress,
+  }
+  return ask(r, 'prepare', orderOf(r, settings, path, order))
+}
+
+/** Hands the client's own body over: first who he is and what for, then the body as it is. */
+export async function readBySidecar(
+  r: NginxRequest,
+  settings: Settings,
+  path: string
+): Promise<SidecarState> {
+  const ticket = await ask(r, 'ticket', orderOf(r, settings, path, {}))
+  if (ticket.state !== 'ticket' || !isJob(ticket.job)) {
+    return ticket
+  }
+  r.variables['gitcache_job'] = ticket.job
+  return ask(r, 'read', null)
+}
+
+/** Says for how long upstream wants to be left alone. */
+export async function holdUpstream(
+  r: NginxRequest,
+  settings: Settings,
+  path: string
+): Promise<void> {
+  const order = { hold: Number(r.variables['gitcache_hold']) }
+  await ask(r, 'hold', orderOf(r, settings, path, order))
+}
+
+/** What every order says, and what this one adds. */
+function orderOf(r: NginxRequest, settings: Settings, path: string, more: object): string {
+  const head = {
+    secret: settings.secret,
+    id: r.variables['request_id'],
+    client: r.remoteAddress,
+    upstream: settings.upstream,
+    path,
+  }
+  return JSON.stringify(Object.assign(head, more))
+}
+
+/** `body` null: the client's own. */
+async function ask(
+  r: NginxRequest,
+  location: 'prepare' | 'ticket' | 'read' | 'hold',
+  body: string | null
+): Promise<SidecarState> {
+  r.variables['gitcache_result'] = 'pass; reason=sidecar'
+  r.variables['gitcache_probe_size'] = '0'
+  const options: SubrequestOptions = body === null ? { method: 'POST' } : { method: 'POST', body }
+  const reply = await r.subrequest(internal(r, location), options)
+  if (isOver(r, 'gitcache_probe_size') || reply.status !== 200) {
+    return NO_SIDECAR
+  }
+  return readState(reply.responseBuffer === undefined ? null : reply.responseBuffer.toString())
+}

@@ -1,0 +1,149 @@
+/**
+ * js_content of the main location: parse, decide, act.
+ *
+ * Dialect of this folder: functions are flat, at module level, and const where a closure reads (njs
+ * before 0.9.1 miscompiles async functions whose captured variables change). Nothing runs at module
+ * top level: it would run again for every request.
+ */
+import { type Act, follow, hit, passed, type Refusal } from '../act.ts'
+import { parseBody, type RequestHead, refuseHead } from '../git/classify.ts'
+import type { FetchRequest } from '../git/fetch-request.ts'
+import { keyOf } from '../git/key.ts'
+import type { Reason } from '../git/reasons.ts'
+import { crashesInSubrequests } from '../njs-version.ts'
+import { isHeld, isStored, sha256 } from '../stored.ts'
+import { resultHeader } from './headers.ts'
+import { internal, type NginxRequest } from './ngx.ts'
+import { isLarge, readBody, readHead, readPath } from './request.ts'
+import { readSettings, type Settings } from './settings.ts'
+import { holdUpstream, prepare, readBySidecar } from './sidecar.ts'
+import { authorizeInTime } from './upstream.ts'
+
+/** pkt-lines of at least 50 bytes: more lines than fit into a body that is read here are none of git's. */
+const MAX_LINES = 6000
+/** A yes that is older than this when the answer is ready is asked again. Milliseconds. */
+const MAX_YES_AGE = 30000
+
+export async function uploadPack(r: NginxRequest): Promise<void> {
+  try {
+    const act = await decide(r, readSettings(r))
+    redirect(r, act)
+  } catch (e) {
+    r.error('gitcache: ' + (e as Error).message)
+    redirect(r, passed('error'))
+  }
+}
+
+function redirect(r: NginxRequest, act: Act): void {
+  r.variables['gitcache_result'] = act.result
+  r.variables['gitcache_file'] = act.file || ''
+  r.variables['gitcache_job'] = act.job || ''
+  if (act.refusal !== undefined) {
+    refuseClient(r, act.refusal)
+    return
+  }
+  // A filter in the location of hits would do this too, in a JavaScript context of its own.
+  if (act.location === 'hit') {
+    resultHeader(r)
+  }
+  r.internalRedirect(internal(r, act.location))
+}
+
+/** Upstream's word to another client who asked the same; nobody is sent to ask once more. */
+function refuseClient(r: NginxRequest, refusal: Refusal): void {
+  if (refusal.retryAfter !== '') {
+    r.headersOut['Retry-After'] = refusal.retryAfter
+  }
+  resultHeader(r)
+  r.headersOut['Content-Type'] = 'text/plain'
+  // Without a text njs 0.7.9 would go to the error_page, which passes.
+  r.return(refusal.status, 'upstream refused the same request just now\n')
+}
+
+async function decide(r: NginxRequest, settings: Settings): Promise<Act> {
+  r.variables['gitcache_method'] = r.method
+  const head = readHead(r)
+  const path = readPath(r, settings)
+  const refused = refuse(r, settings, head, path)
+  if (refused !== null) {
+    return passed(refused)
+  }
+  if (isLarge(r, head)) {
+    return answerLarge(r, settings, path as string)
+  }
+  const body = await readBody(r, head)
+  if (typeof body === 'string') {
+    return body === 'body-size' ? answerLarge(r, settings, path as string) : passed(body)
+  }
+  const parsed = parseBody(body, head.gitProtocol, MAX_LINES)
+  if (parsed.kind === 'pass') {
+    return passed(parsed.reason)
+  }
+  return answer(r, settings, path as string, parsed.request)
+}
+
+function refuse(
+  r: NginxRequest,
+  settings: Settings,
+  head: RequestHead,
+  path: string | null
+): Reason | null {
+  if (!settings.enabled) {
+    return 'disabled'
+  }
+  if (crashesInSubrequests(njs.version) && !settings.njsOverride) {
+    r.error('gitcache: njs ' + njs.version + ' crashes workers in subrequests, all requests pass')
+    return 'njs-version'
+  }
+  if (settings.upstream === '') {
+    return 'no-upstream'
+  }
+  return path === null ? 'path' : refuseHead(head)
+}
+
+/** Authorised by upstream, and then from the store or from the sidecar. */
+async function answer(
+  r: NginxRequest,
+  settings: Settings,
+  path: string,
+  request: FetchRequest
+): Promise<Act> {
+  if (isHeld(settings.packs, settings.upstream)) {
+    return passed('overloaded')
+  }
+  const asked = Date.now()
+  const verdict = await authorizeInTime(r, settings, request)
+  if (verdict.kind === 'pass') {
+    return r.variables['gitcache_hold'] === '' ? passed(verdict.reason) : hold(r, settings, path)
+  }
+  const key = keyOf(sha256, verdict.request, verdict.tags, settings.upstream, path)
+  if (isStored(settings.packs, key)) {
+    return hit(settings.packs, key)
+  }
+  const state = await prepare(r, settings, path, key, verdict)
+  if (state.state !== 'pass' && Date.now() - asked > MAX_YES_AGE) {
+    const again = await authorizeInTime(r, settings, request)
+    if (
+      again.kind === 'pass' ||
+      keyOf(sha256, again.request, again.tags, settings.upstream, path) !== key
+    ) {
+      return passed('stale')
+    }
+  }
+  return follow(settings.packs, state)
+}
+
+/** Upstream has more to do than it can: nobody is asked for anybody until the time that it gave. */
+async function hold(r: NginxRequest, settings: Settings, path: string): Promise<Act> {
+  await holdUpstream(r, settings, path)
+  return passed('overloaded')
+}
+
+/** A body too large for this engine: the sidecar reads it and asks upstream itself. */
+async function answerLarge(r: NginxRequest, settings: Settings, path: string): Promise<Act> {
+  if (isHeld(settings.packs, settings.upstream)) {
+    return passed('overloaded')
+  }
+  const state = await readBySidecar(r, settings, path)
+  return follow(settings.packs, state)
+}
