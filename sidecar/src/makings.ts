@@ -1,0 +1,118 @@
+/** Mirrors in the making: when it pays, from upstream or from a clone that is on its way; one at a time. */
+import { mkdir, rm } from 'node:fs/promises'
+import path from 'node:path'
+import { type Fetches, type FetchState, turnOf } from './fetches.ts'
+import type { GitLimit } from './git-limit.ts'
+import { type Layout, temporaryName } from './layout.ts'
+import { exists, type FetchOutcome, type FetchSource, finishMirror, initMirror } from './mirror.ts'
+import { withResolvers } from './resolvers.ts'
+import type { Soundness } from './soundness.ts'
+
+export interface MakingState extends FetchState {
+  /** Made in the background, from upstream or from a clone that is on its way. */
+  making: Promise<FetchOutcome> | null
+  /** Milliseconds since the epoch before which a failed making is not tried again. */
+  notBefore: number
+  /** How often it was purged: what was on its way then is not kept. */
+  purges: number
+  /** Keys of answers that upstream had to give, and when: milliseconds since the epoch. */
+  misses: Map<string, number>
+}
+
+export function newMakingState(state: FetchState): MakingState {
+  return { ...state, making: null, notBefore: 0, purges: 0, misses: new Map() }
+}
+
+export type WhenToMake = 'always' | 'second-miss' | 'never'
+
+/** To be called once, with the repository under tmp/ that the clone's objects are in, or null. */
+export type Seed = (repository: string | null) => void
+
+export interface Makings {
+  /** Makes the mirror of a clone that is about to come. Null where one is in the making already. */
+  adopt(state: MakingState, source: FetchSource): Seed | null
+  /** Upstream had to answer this key: makes a mirror where the policy says that it pays. */
+  missed(state: MakingState, source: FetchSource, key: string): void
+}
+
+export interface MakingParts {
+  dirs: Layout
+  limit: GitLimit
+  whenToMake: WhenToMake
+  measured: Fetches['measured']
+  soundness: Soundness
+  /** A mirror is there that was not. */
+  made(state: MakingState): void
+}
+
+const RETRY_AFTER = 5000
+const DAY = 24 * 3600 * 1000
+const MAX_MISSES = 16
+
+export function openMakings(parts: MakingParts): Makings {
+  const { dirs, limit, whenToMake, soundness } = parts
+
+  /** `seed`: a repository under tmp/ to begin with. */
+  async function make(
+    state: MakingState,
+    source: FetchSource,
+    purges: number,
+    seed: string | null
+  ): Promise<FetchOutcome> {
+    const tmp = seed ?? temporaryName(dirs, 'mirror')
+    // Who asks for it may have begun before the last making ended, or before a purge.
+    if (purges !== state.purges || (await exists(state.dir))) {
+      await rm(tmp, { recursive: true, force: true })
+      return purges === state.purges ? 'ok' : 'failed'
+    }
+    await mkdir(path.dirname(state.dir), { recursive: true })
+    if (seed === null && !(await initMirror(state.name, tmp))) {
+      return 'failed'
+    }
+    const outcome = await parts.measured(tmp, state.dir, () =>
+      finishMirror(state.name, source, tmp, state.dir, seed !== null)
+    )
+    if (purges !== state.purges) await soundness.discard(state.dir)
+    else if (outcome === 'ok') soundness.trust(state.dir)
+    return outcome
+  }
+
+  function start(state: MakingState, work: () => Promise<FetchOutcome>): void {
+    const making = work().catch((): FetchOutcome => 'failed')
+    state.making = making
+    making.then((outcome) => {
+      state.making = null
+      if (outcome === 'shallow') state.shallow = true
+      state.notBefore = outcome === 'ok' ? 0 : Date.now() + RETRY_AFTER
+      if (outcome === 'ok') parts.made(state)
+    })
+  }
+
+  function missed(state: MakingState, source: FetchSource, key: string): void {
+    const now = Date.now()
+    for (const [old, time] of state.misses) if (now - time > DAY) state.misses.delete(old)
+    state.misses.set(key, now)
+    const keys = state.misses.size
+    if (keys > MAX_MISSES) state.misses.delete(state.misses.keys().next().value ?? '')
+    const pays = whenToMake === 'always' || (whenToMake === 'second-miss' && keys > 1)
+    if (pays && state.making === null && now >= state.notBefore) {
+      const { purges } = state
+      start(state, () => limit(turnOf(state.name), () => make(state, source, purges, null)))
+    }
+  }
+
+  function adopt(state: MakingState, source: FetchSource): Seed | null {
+    if (state.making !== null) {
+      return null
+    }
+    const { purges } = state
+    const { promise, resolve } = withResolvers<string | null>()
+    start(state, async () => {
+      const tmp = await promise
+      return tmp === null ? 'failed' : make(state, source, purges, tmp)
+    })
+    return resolve
+  }
+
+  return { adopt, missed }
+}

@@ -1,0 +1,86 @@
+/** Which mirrors may be used: what an earlier life left is read once, what git stumbles over again. */
+import type { LimitFunction } from 'p-limit'
+import type { Faults } from './faults.ts'
+import type { Layout } from './layout.ts'
+import { isConnected, type MirrorName } from './mirror.ts'
+import { isSound, removeLeftBehind } from './mirror-check.ts'
+import { discardMirror } from './mirror-places.ts'
+import { Pass } from './protocol.ts'
+
+export interface Soundness {
+  /** Whether the mirror in `dir` is what git wrote; it is discarded where not. Throws Pass. */
+  of(name: MirrorName, dir: string): Promise<boolean>
+  /** git failed on it as on a damaged one: it is looked at before it is used again. */
+  suspect(name: MirrorName, dir: string): void
+  /** It was just made. */
+  trust(dir: string): void
+  /** Takes it away, at once for all who look for it. */
+  discard(dir: string): Promise<void>
+}
+
+interface Known {
+  sound: Promise<boolean>
+  /** When it was last suspected: milliseconds since the epoch. */
+  suspected: number
+}
+
+const HOUR = 3600 * 1000
+
+export function openSoundness(dirs: Layout, idle: LimitFunction, faults: Faults): Soundness {
+  const known = new Map<string, Known>()
+
+  async function of(name: MirrorName, dir: string): Promise<boolean> {
+    const { sound } = known.get(dir) ?? note(dir, checked(name, dir), 0)
+    try {
+      return await sound
+    } catch (error) {
+      // The check itself went wrong, as without file descriptors: the next request tries again.
+      known.delete(dir)
+      throw new Pass('store', String(error))
+    }
+  }
+
+  function note(dir: string, sound: Promise<boolean>, suspected: number): Known {
+    const entry = { sound, suspected }
+    known.set(dir, entry)
+    return entry
+  }
+
+  /** No git of an earlier life runs any more: git.ts has ended it. */
+  async function checked(name: MirrorName, dir: string): Promise<boolean> {
+    await removeLeftBehind(dir)
+    return keptIf(name, dir, await isSound(dir, name))
+  }
+
+  async function keptIf(name: MirrorName, dir: string, good: boolean): Promise<boolean> {
+    if (!good) {
+      faults('GITCACHE_MIRROR_DAMAGED', 'it does not hold what it should', {
+        repo: name.repository,
+      })
+      await discard(dir)
+    }
+    return good
+  }
+
+  /** Not again soon: where it is found sound, git has another reason to fail, and this takes long. */
+  function suspect(name: MirrorName, dir: string): void {
+    if (Date.now() - (known.get(dir)?.suspected ?? 0) < HOUR) return
+    const check = idle(() => isSound(dir, name))
+      .then(async (good) => good && (await isConnected(dir)))
+      .then((good) => keptIf(name, dir, good))
+      // It cannot be told now, as without memory: it is used as before.
+      .catch(() => true)
+    note(dir, check, Date.now())
+  }
+
+  function trust(dir: string): void {
+    note(dir, Promise.resolve(true), 0)
+  }
+
+  function discard(dir: string): Promise<void> {
+    known.delete(dir)
+    return discardMirror(dirs, dir)
+  }
+
+  return { of, suspect, trust, discard }
+}
