@@ -4,7 +4,10 @@ import path from 'node:path'
 import { inject } from 'vitest'
 import { docker } from './docker.ts'
 import { untilLogged } from './logged.ts'
+import { type Ran, runScript } from './shells.ts'
 import type { StackInfo, Suite } from './stack.ts'
+
+export type { Ran } from './shells.ts'
 
 export const stack = (): StackInfo => inject('stack')
 
@@ -12,13 +15,10 @@ export function suites(): Suite[] {
   return Object.keys(stack().nginx) as Suite[]
 }
 
-export interface Ran {
-  code: number
-  out: string
-}
-
 /** git's own switch for its tests: a client writes thousands of refs, and on a slow disk each waits for it. */
 const NO_FSYNC = { GIT_TEST_FSYNC: 'false' }
+
+const MAX_MS = 300_000
 
 /** Runs a shell script in a container, as root; both streams are in `out`. */
 export async function sh(
@@ -26,14 +26,14 @@ export async function sh(
   script: string,
   env: Record<string, string> = {}
 ): Promise<Ran> {
-  const vars = Object.entries({ ...NO_FSYNC, ...env }).flatMap(([name, value]) => [
-    '-e',
-    `${name}=${value}`,
-  ])
-  const wrapped = `( ${script}\n) 2>&1; printf '\\n%s' "exit=$?"`
-  const out = await docker(['exec', ...vars, container, 'sh', '-c', wrapped], {
-    timeoutMs: 300_000,
-  })
+  const exports = Object.entries({ ...NO_FSYNC, ...env })
+    .map(([name, value]) => `export ${name}='${value.replaceAll("'", "'\\''")}'\n`)
+    .join('')
+  const { dir, gitea } = stack()
+  if (container !== gitea.id) return runScript(container, dir, exports + script, MAX_MS)
+  // It sees no /w.
+  const wrapped = `( ${exports}${script}\n) 2>&1; printf '\\n%s' "exit=$?"`
+  const out = await docker(['exec', container, 'sh', '-c', wrapped], { timeoutMs: MAX_MS })
   const at = out.lastIndexOf('exit=')
   return { code: Number(out.slice(at + 5)), out: out.slice(0, at).trimEnd() }
 }

@@ -149,9 +149,11 @@ async function objectsOf(suite: Suite, pack: Buffer): Promise<string[]> {
   writeFileSync(path.join(stack().dir, 'work', id), pack)
   const out = await must(
     client(suite),
-    `cd /w/work && git init -q --bare ${id}.git && cd ${id}.git && git index-pack --stdin < ../${id} > /dev/null && git show-index < objects/pack/*.idx | cut -d' ' -f2; code=$?; rm -rf /w/work/${id} /w/work/${id}.git; exit $code`
+    `cd /w/work && git init -q --bare ${id}.git && cd ${id}.git && git index-pack --stdin < ../${id} > /dev/null && git show-index < "$(ls objects/pack/*.idx)" > list && cut -d' ' -f2 list; code=$?; rm -rf /w/work/${id} /w/work/${id}.git; exit $code`
   )
-  return out.split('\n').sort()
+  const oids = out.split('\n').sort()
+  expect(oids.filter((oid) => !/^[0-9a-f]{40}$/.test(oid))).toEqual([])
+  return oids
 }
 
 export function hasPack(answer: Answer): boolean {
