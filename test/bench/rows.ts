@@ -51,7 +51,7 @@ export async function store(
 }
 
 const STATIC = `http://127.0.0.1:${PORT.instant}/static`
-const AUTHORISED = `http://127.0.0.1:${PORT.instant}/authorised`
+export const AUTHORISED = `http://127.0.0.1:${PORT.instant}/authorised`
 /** One blob of 100 kB that does not compress. */
 export const TINY = 'tiny.git'
 

@@ -1,7 +1,7 @@
 /**
  * `npm run bench:scale`: how cost grows with the size of a repository, with the number of
  * connections, and a start with the number of answers. A curve that bends upward is a finding.
- * `--only=answers` leaves the others out.
+ * `--only=sizes`, `connections` or `answers` leaves the others out.
  */
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -17,6 +17,7 @@ import { load, median } from './measure.ts'
 import { type Bench, startBench } from './processes.ts'
 import { commit, repositoryOf, reset, type Shape, SMALL } from './repository.ts'
 import {
+  AUTHORISED,
   cached,
   checkout,
   direct,
@@ -90,12 +91,21 @@ async function bySize(bench: Bench): Promise<void> {
 async function byConnections(bench: Bench): Promise<void> {
   const body = fetchOf(bench, TINY, {})
   await store(bench, instant(TINY), body, 'tiny')
-  print(['connections', 'hits per second', 'median latency, ms', 'sidecar memory, MB'])
-  print(Array(4).fill('---'))
+  print([
+    'connections',
+    'hits per second',
+    'static + auth_request',
+    'ratio',
+    'median latency, ms',
+    'sidecar memory, MB',
+  ])
+  print(Array(6).fill('---'))
   for (const connections of [1, 10, 100, 500]) {
     const url = `${instant(TINY)}/git-upload-pack`
+    const asked = await load(bench.dir, `${AUTHORISED}/tiny`, { connections, seconds: 4 })
     const { rps, latency } = await load(bench.dir, url, { body, connections, seconds: 4 })
-    print([String(connections), rps, latency / 1000, bench.sidecarMemory() / 1000])
+    const memory = bench.sidecarMemory() / 1000
+    print([String(connections), rps, asked.rps, rps / asked.rps, latency / 1000, memory])
   }
 }
 
@@ -149,21 +159,30 @@ async function byAnswers(): Promise<void> {
   }
 }
 
-async function byLoad(): Promise<void> {
+async function withServers(measure: (bench: Bench) => Promise<void>): Promise<void> {
   mkdirSync(repos, { recursive: true })
   for (const shape of SIZES) await repositoryOf(repos, shape)
   makeTiny(repos)
   const run = path.join(root, `scale-${process.pid}`)
   const bench = await startBench(run, repos)
   try {
-    await bySize(bench)
-    await byConnections(bench)
+    await measure(bench)
   } finally {
     await bench.stop()
     rmSync(run, { recursive: true, force: true })
   }
 }
 
+const CURVES: Record<string, () => Promise<void>> = {
+  sizes: () => withServers(bySize),
+  connections: () => withServers(byConnections),
+  answers: byAnswers,
+}
+
+const only = process.argv.find((arg) => arg.startsWith('--only='))?.slice('--only='.length)
+if (only !== undefined && CURVES[only] === undefined) {
+  console.error(`--only=${only}: one of ${Object.keys(CURVES).join(', ')}`)
+  process.exit(2)
+}
 mkdirSync(root, { recursive: true })
-if (!process.argv.includes('--only=answers')) await byLoad()
-await byAnswers()
+for (const [name, curve] of Object.entries(CURVES)) if ((only ?? name) === name) await curve()

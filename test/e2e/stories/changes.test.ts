@@ -76,7 +76,7 @@ describe.each(chosen())('nginx of %s', (suite) => {
     return cached
   }
 
-  test.each(CHANGES)('after $name', async ({ script }) => {
+  test.concurrent.each(CHANGES)('after $name', async ({ script }) => {
     const repository = await makeRepository('change', START)
     const path = `/pub/${repository}`
     await warmUp(suite, path)
@@ -88,7 +88,7 @@ describe.each(chosen())('nginx of %s', (suite) => {
     expect(how.filter((result) => !/^(hit|pass; reason=v0-no-done)$/.test(result))).toEqual([])
   })
 
-  test('after the repository is deleted, and made anew with another history', async () => {
+  test.concurrent('after the repository is deleted, and made anew with another history', async () => {
     const repository = await makeRepository('change', START)
     const path = `/pub/${repository}`
     await warmUp(suite, path)
@@ -100,7 +100,7 @@ describe.each(chosen())('nginx of %s', (suite) => {
     await sameAsDirect(path)
   })
 
-  test.each([
+  test.concurrent.each([
     ['alice', 'bob'],
     ['bob', 'alice'],
   ])('%s sees refs and tags that %s does not, or the reverse', async (first, second) => {
@@ -117,7 +117,7 @@ describe.each(chosen())('nginx of %s', (suite) => {
     }
   })
 
-  test.each([
+  test.concurrent.each([
     { name: 'small', bytes: 100 },
     { name: 'of more than 1 MB', bytes: 3_000_000 },
   ])('a push through the cache, $name, is seen at once', async ({ bytes }) => {

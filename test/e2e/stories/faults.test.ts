@@ -4,7 +4,7 @@
  */
 import { chmodSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import {
   cacheOf,
   chosen,
@@ -30,6 +30,9 @@ const BODIES = [
 ]
 const MODES =
   '301 302 403 404 429 500 503 empty html length endless cut hang gzip accel unknown'.split(' ')
+
+// They mostly wait.
+vi.setConfig({ maxConcurrency: 20 })
 
 /** A body without end is compared by its beginning. */
 const ENOUGH = 20_000
@@ -76,8 +79,10 @@ describe.each(chosen())('nginx of %s', (suite) => {
       seconds: 2 * PATIENCE,
     }
     const endless = mode === 'endless' ? 1 : PATIENCE
-    const direct = await ask(suite, FAULTS, { ...request, seconds: endless })
-    const cached = await ask(suite, cache, request)
+    const [direct, cached] = await Promise.all([
+      ask(suite, FAULTS, { ...request, seconds: endless }),
+      ask(suite, cache, request),
+    ])
     // 52: closed without a byte of an answer. 56: reset.
     expect([52, 56]).not.toContain(cached.code)
     if (mode === 'hang') {

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Pair, startPair } from '../support/pair.ts'
 import { chosen, copyOf, onUpstream } from '../support/repositories.ts'
-import { client, must, results, sh, stack, uniqueId } from '../support/servers.ts'
+import { client, must, results, sh, stack, uniqueId, untilMirrored } from '../support/servers.ts'
 
 /** Another one each time: the same text in two repositories would be one object. */
 const LEAK = `head -c 40 /dev/urandom | git hash-object -w --stdin > leak; git update-ref refs/tags/leak $(cat leak)`
@@ -73,6 +73,7 @@ describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
   test('without a sidecar as well, and bad names are refused', async () => {
     const repository = await copyOf('small')
     await untilHit(repository)
+    await untilMirrored(pair.data.replace('/w', stack().dir), `/pub/${repository}`)
     await pair.signalSidecar('SIGINT')
     expect((await purge(`/pub/${repository}`)).out).toMatch(/1 answers and 1 mirrors removed$/)
     await pair.startSidecar()

@@ -85,7 +85,7 @@ describe.each(SUITES)('nginx of %s', (nginx) => {
     if (suites().includes(nginx)) await warm(nginx, [`${name}.git`])
   })
 
-  test.each(operations)('$name', async (operation) => {
+  test.concurrent.each(operations)('$name', async (operation) => {
     if (!suites().includes(nginx)) return
     const cell = { nginx, git: nginx, protocol: 2 as const, operation }
     const direct = await runCell(cell, 'http://upstream/pub', 'direct')

@@ -41,7 +41,8 @@ export interface Pair {
   signalSidecar(signal: string): Promise<void>
   /** To nginx's master process. */
   signalNginx(signal: string): Promise<void>
-  startNginx(): Promise<void>
+  /** `under`: a command that runs it, as strace. */
+  startNginx(under?: string): Promise<void>
   /** What the sidecar has logged, a JSON object a line. */
   logged(): Record<string, unknown>[]
   stop(): Promise<void>
@@ -116,8 +117,8 @@ export async function startPair(options: PairOptions): Promise<Pair> {
   const signalNginx = async (signal: string) => {
     await must(nginx, `[ ! -e ${pid} ] || kill -${signal.slice(3)} "$(cat ${pid})"`)
   }
-  const startNginx = async () => {
-    await must(nginx, `/usr/sbin/nginx -c ${inside}/nginx.conf`)
+  const startNginx = async (under = '') => {
+    await must(nginx, `${under} /usr/sbin/nginx -c ${inside}/nginx.conf`)
   }
 
   await startSidecar()
