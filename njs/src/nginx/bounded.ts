@@ -75,15 +75,12 @@ function cut(): void {
 }
 
 /**
- * js_header_filter of the probe and the tag state. A length that is too large goes: nginx would kill
- * the client's connection over one that its buffer does not hold, before the body filter can look
- * away. Others stay: without one nginx takes the whole of its buffer, for each request under way.
+ * js_header_filter of the probe and the tag state. The length goes: nginx would kill the client's
+ * connection over one that its buffer does not hold, before the body filter can look away.
  */
 export function answerHeaders(r: NginxRequest): void {
   r.variables['gitcache_probe_type'] = r.headersOut['Content-Type'] || ''
-  if (Number(r.headersOut['Content-Length']) > MAX_ANSWER) {
-    delete r.headersOut['Content-Length']
-  }
+  delete r.headersOut['Content-Length']
 }
 
 /** js_body_filter of the probe and of the sidecar's short answers. */
