@@ -4,21 +4,14 @@
  */
 import type { IncomingHttpHeaders } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { LimitFunction } from 'p-limit'
-import type { Logger } from 'pino'
 import type { Reason } from '../../njs/src/git/reasons.ts'
 import { answerFromUpstream, isWhole } from './cold.ts'
-import type { Config } from './config.ts'
-import type { FaultCode, Faults } from './faults.ts'
-import type { GitLimit } from './git-limit.ts'
+import type { FaultCode } from './faults.ts'
 import type { Job } from './job.ts'
-import type { Commit, Jobs } from './jobs.ts'
-import type { Layout } from './layout.ts'
-import type { Metrics } from './metrics.ts'
-import type { Mirrors } from './mirrors.ts'
+import type { Commit } from './jobs.ts'
+import type { Parts } from './parts.ts'
 import { type HoldOrder, Pass, type PrepareOrder, type State } from './protocol.ts'
 import { withResolvers } from './resolvers.ts'
-import type { Store } from './store.ts'
 import { answerFromMirror } from './warm.ts'
 import { findUpstream, readOrder, type Work } from './work.ts'
 
@@ -26,20 +19,6 @@ export interface Answers {
   prepare(order: PrepareOrder, headers: IncomingHttpHeaders): Promise<State>
   /** Upstream is not asked by anyone for a while. Throws Pass where we do not know it. */
   hold(order: HoldOrder): Promise<State>
-}
-
-export interface Parts {
-  config: Config
-  dirs: Layout
-  store: Store
-  jobs: Jobs
-  mirrors: Mirrors
-  limit: GitLimit
-  /** Of what nobody waits for. */
-  idle: LimitFunction
-  log: Logger
-  faults: Faults
-  metrics: Metrics
 }
 
 interface Making {

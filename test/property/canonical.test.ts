@@ -1,10 +1,11 @@
 /** What is written reads back as what was meant; what a client adds changes no key, the rest does. */
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { needsThinPack, sortedUnique, writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
+import { needsThinPack, writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { parseBody } from '../../njs/src/git/classify.ts'
 import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
 import type { KeyScope } from '../../njs/src/git/key.ts'
+import { sortedUnique } from '../../njs/src/git/oids.ts'
 import { asciiSource, readPkts } from '../../njs/src/git/pkt-line.ts'
 import {
   anyDeepen,

@@ -1,7 +1,8 @@
 /** The canonical form: its exact bytes, and what it leaves out. */
 import { describe, expect, test } from 'vitest'
-import { needsThinPack, sortedUnique, writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
+import { needsThinPack, writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { isStorable } from '../../njs/src/git/fetch-request.ts'
+import { sortedUnique } from '../../njs/src/git/oids.ts'
 import {
   DELIM,
   FLUSH,

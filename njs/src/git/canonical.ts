@@ -4,25 +4,8 @@
  * and agents were.
  */
 import type { FetchRequest } from './fetch-request.ts'
+import { sortedUnique } from './oids.ts'
 import { pktDigits, pktLine } from './pkt-line.ts'
-
-/** Sorted, each once; the array itself where it is so already. */
-export function sortedUnique(oids: string[]): string[] {
-  if (isAscending(oids)) {
-    return oids
-  }
-  const sorted = oids.slice().sort()
-  return sorted.filter((oid, i) => i === 0 || oid !== sorted[i - 1])
-}
-
-function isAscending(oids: string[]): boolean {
-  for (let i = 1; i < oids.length; i++) {
-    if ((oids[i - 1] as string) >= (oids[i] as string)) {
-      return false
-    }
-  }
-  return true
-}
 
 /** Thin packs need a base that the client has; without haves and shallows they are never thin. */
 export function needsThinPack(request: FetchRequest): boolean {

@@ -2,8 +2,9 @@
  * The name of a stored answer: everything that shapes it, and nothing else. Repository and
  * upstream are in it, or one repository's pack would be served under another's path.
  */
-import { needs, oidLines, options, sortedUnique } from './canonical.ts'
+import { needs, oidLines, options } from './canonical.ts'
 import type { FetchRequest } from './fetch-request.ts'
+import { sortedUnique } from './oids.ts'
 import { repositoryId } from './repository-path.ts'
 
 export const KEY_VERSION = 'nginx-git-cache 1'

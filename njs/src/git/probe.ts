@@ -4,16 +4,9 @@
  * What the client merely names is asked for as well, since it shapes the answer.
  * Source: gitprotocol-v2(5) "fetch", `wait-for-done`; upload-pack.c.
  */
-import {
-  needs,
-  oidLines,
-  options,
-  sortedUnique,
-  writeLines,
-  writeV0Needs,
-  writeV2Head,
-} from './canonical.ts'
+import { needs, oidLines, options, writeLines, writeV0Needs, writeV2Head } from './canonical.ts'
 import type { FetchRequest } from './fetch-request.ts'
+import { sortedUnique } from './oids.ts'
 import { asciiSource, chomp, FLUSH, type Pkt, pktDigits, pktLine, readPkts } from './pkt-line.ts'
 
 export type ProbeAnswer =

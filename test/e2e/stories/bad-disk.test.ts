@@ -28,7 +28,7 @@ describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
   beforeAll(async () => {
     pair = await startPair({ name: uniqueId('disk'), suite, server: 'sendfile on;' })
     repository = await copyOf('main')
-    await run(pair.url)
+    for (let i = 0; i < 40 && (await run(pair.url)).how !== 'hit'; i++);
   })
   afterAll(() => pair.stop())
 

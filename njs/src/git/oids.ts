@@ -1,0 +1,19 @@
+/** Object ids, in hex, as lists. */
+
+/** Sorted, each once; the array itself where it is so already. */
+export function sortedUnique(oids: string[]): string[] {
+  if (isAscending(oids)) {
+    return oids
+  }
+  const sorted = oids.slice().sort()
+  return sorted.filter((oid, i) => i === 0 || oid !== sorted[i - 1])
+}
+
+function isAscending(oids: string[]): boolean {
+  for (let i = 1; i < oids.length; i++) {
+    if ((oids[i - 1] as string) >= (oids[i] as string)) {
+      return false
+    }
+  }
+  return true
+}
