@@ -95,6 +95,16 @@ describe.each(chosen())('nginx of %s', (suite) => {
     }
   })
 
+  test('no process may leave a core file', async () => {
+    const [sidecar] = watched
+    const limits = await must(
+      sidecar as string,
+      "for p in $(pgrep -f 'nginx-git-cache(.mjs)? serve'); do grep 'Max core file size' /proc/$p/limits; done"
+    )
+    expect(limits.split('\n').length).toBeGreaterThan(1)
+    for (const line of limits.split('\n')) expect(line).toMatch(/size +0 +0 /)
+  })
+
   test('no file has it', async () => {
     const places = `/w/data/${suite} /w/log /var/lib/nginx /var/log /run /tmp`
     for (const container of watched) {
