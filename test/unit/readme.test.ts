@@ -15,6 +15,7 @@ function table(): string {
 test('the README lists each pass reason (UPDATE_README=1 writes them)', () => {
   const readme = read('README.md')
   const pattern = /(<!-- reasons -->)[\s\S]*(<!-- \/reasons -->)/
+  expect(readme).toMatch(pattern)
   const written = readme.replace(
     pattern,
     (_, open: string, close: string) => open + table() + close

@@ -1,8 +1,9 @@
 /**
  * Credentials pass through and stay nowhere: not in an argument list, not in a file, not in a log.
  */
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { docker } from '../support/docker.ts'
 import { cacheOf, chosen, makeRepository, onUpstream, warmUp } from '../support/repositories.ts'
 import { client, must, results, sh, stack, uniqueId } from '../support/servers.ts'
 
@@ -30,9 +31,9 @@ const SPELLINGS = [
 
 const CONTROL = 'canary-control'
 
-/** As fast as a shell can, until the file is gone. */
+/** As fast as a shell can, until the file is gone. An argument a line: the last grep takes lines away. */
 const WATCH = (file: string) =>
-  `touch ${file}; while [ -e ${file} ]; do cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '; echo; ps -eo args; done | LC_ALL=C grep -aF -f ${file}.spellings | grep -v 'grep -aF' | sort -u | head -20`
+  `touch ${file}; while [ -e ${file} ]; do cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n'; ps -eo args; done | LC_ALL=C grep -aF -f ${file}.spellings | grep -v 'grep -aF' | sort -u | head -20`
 
 describe.each(chosen())('nginx of %s', (suite) => {
   const watched = [stack().sidecar[suite] as string, stack().nginx[suite] as string]
@@ -106,20 +107,27 @@ describe.each(chosen())('nginx of %s', (suite) => {
   })
 
   test('no file has it', async () => {
+    const planted = `/tmp/${uniqueId('planted')}`
     const places = `/w/data/${suite} /w/log /var/lib/nginx /var/log /run /tmp`
     for (const container of watched) {
+      await must(container, `echo ${CONTROL} > ${planted}`)
       const found = await sh(
         container,
-        `LC_ALL=C grep -raF -l ${SPELLINGS.map((spelling) => `-e ${spelling}`).join(' ')} ${places} --exclude='*.spellings' -D skip 2> /dev/null`
+        `LC_ALL=C grep -raF -l ${[...SPELLINGS, CONTROL].map((spelling) => `-e ${spelling}`).join(' ')} ${places} --exclude='*.spellings' -D skip 2> /dev/null`
       )
-      expect(found.out).toBe('')
+      expect(found.out).toBe(planted)
+      await must(container, `rm ${planted}`)
     }
   })
 
   test('no container has said it', async () => {
     for (const container of watched) {
-      const said = await docker(['logs', container])
+      const { stdout, stderr } = await promisify(execFile)('docker', ['logs', container], {
+        maxBuffer: 2 ** 28,
+      })
+      const said = stdout + stderr
       expect(SPELLINGS.filter((spelling) => said.includes(spelling))).toEqual([])
+      if (container === stack().sidecar[suite]) expect(said).toContain('"msg":"ready"')
     }
   })
 })

@@ -17,6 +17,8 @@ const WORKERS = 4
 const TRIES = 5
 const INCOMPLETE =
   /early EOF|unexpected disconnect|RPC failed|Empty reply|Recv failure|transfer closed|hung up|expected (flush|response end)|connect to|remote error|unable to access/
+/** An answer, and not a cut. */
+const REFUSED = /returned error: \d|HTTP [45]\d\d|not our ref/
 /** git sends a push again on another connection when the first is cut, where upstream has taken it. */
 const TAKEN = /cannot lock ref/
 
@@ -120,7 +122,8 @@ rm -rf /w/work/${id}; exit $code`
       for (const how of results(suite, id, pair.log)) tally.how[how] = (tally.how[how] ?? 0) + 1
       if (ran.code === 0) break
       tally.cut += 1
-      const told = INCOMPLETE.test(ran.out) || (what === 'push' && TAKEN.test(ran.out))
+      const cut = INCOMPLETE.test(ran.out) && !REFUSED.test(ran.out)
+      const told = cut || (what === 'push' && TAKEN.test(ran.out))
       if (!told) tally.wrong.push(`${label}: ${ran.out}`)
     }
     if (ran.code !== 0) tally.wrong.push(`${label}: does not work again`)

@@ -176,10 +176,15 @@ describe.each(SUITES)('nginx of %s', (nginx) => {
       `export GIT_AUTHOR_NAME=A GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=A GIT_COMMITTER_EMAIL=a@b; cd ${gitDir} && oid=$(git commit-tree -m hidden 'main^{tree}') && git update-ref refs/hidden/secret $oid && echo $oid`
     )
     await warmForge(nginx, ANONYMOUS, repository)
-    const seen = await same(ANONYMOUS, clone(repository, '--mirror').replace(/ c$/, ' m'))
+    const all = (dir: string) =>
+      `git -C ${dir} for-each-ref; git -C ${dir} cat-file --batch-all-objects --batch-check`
+    const mirror = clone(repository, '--mirror').replace(/ c$/, ' m')
+    const seen = await same(ANONYMOUS, `${mirror}; ${all('m')}`)
     expect(seen.code).toBe(0)
+    expect(seen.out).toContain('refs/heads/main')
     expect(seen.out).not.toContain(oid)
-    await same(ANONYMOUS, `git init -q c; g -C c fetch -q --depth 1 ${at(repository)} ${oid}`)
+    const byId = `git init -q c; g -C c fetch -q --depth 1 ${at(repository)} ${oid}; ${all('c')}`
+    await same(ANONYMOUS, byId)
   })
 
   test('a file in LFS', async () => {

@@ -159,5 +159,5 @@ afterAll(() => {
   const results = suites().flatMap((suite) => requests(suite, '/pub/model-'))
   const made = results.filter((row) => /^(hit|miss|join)$/.test(row.result))
   console.log(`model: ${results.length} requests, ${made.length} answered by the cache`)
-  expect(made.length).toBeGreaterThan(SEQUENCES)
+  expect(made.filter((row) => row.result === 'hit').length).toBeGreaterThan(SEQUENCES)
 })

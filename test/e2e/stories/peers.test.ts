@@ -3,6 +3,7 @@
  * their own have one: killed processes in chaos, equal clients at once in herd, full disks in
  * disk-full, left-over locks in damaged, stalled fetches in the unit tests of git's processes.
  */
+import { createHash } from 'node:crypto'
 import { existsSync, readdirSync } from 'node:fs'
 import path from 'node:path'
 import { gzipSync } from 'node:zlib'
@@ -38,6 +39,11 @@ const POST = '/git-upload-pack'
 describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
   const cache = cacheOf(suite)
   const sidecar = stack().sidecar[suite] as string
+  const mirrorOf = (repository: string) => {
+    const name = ['http://upstream', repository.replace('.git', ''), 'sha1'].join('\n')
+    const id = createHash('sha256').update(name).digest('hex')
+    return path.join(dataOf(suite), 'mirrors', id.slice(0, 2), `${id}.git`)
+  }
 
   /** A git command with $O for the origin, in an empty directory. */
   async function git(script: string, origin = cache) {
@@ -203,7 +209,10 @@ describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
     expect((await git(`g clone -q --bare $O/priv/${repository} c`)).code).toBe(128)
     const body = await want(repository)
     await ask(suite, cache, { path: `/priv/${repository}${POST}`, body })
-    expect(mirrorNames(dataOf(suite))).not.toContain(`/priv/${repository.replace('.git', '')}`)
+    await new Promise((resolve) => setTimeout(resolve, 1000))
+    expect(existsSync(mirrorOf(`/priv/${repository}`))).toBe(false)
+    await warmUp(suite, `/pub/${repository}`)
+    expect(existsSync(mirrorOf(`/pub/${repository}`))).toBe(true)
   })
 
   test('git-cache-http-server: fetch and upload-pack on one mirror corrupt it', async () => {

@@ -27,12 +27,19 @@ describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
   const purge = (...operands: string[]) =>
     sh(sidecar, `/w/sidecar/bin/nginx-git-cache purge --data ${pair.data} ${operands.join(' ')}`)
 
-  /** Files below the data directory that hold an object of this id, as far as git can tell. */
-  const kept = async (oid: string) => {
-    const mirrors = `for m in ${pair.data}/mirrors/*/*.git; do git -c safe.directory='*' -C "$m" cat-file -e ${oid} 2> /dev/null && echo "$m"; done`
-    const out = await must(sidecar, `${mirrors}; find ${pair.data}/packs -type f; true`)
+  /** Mirrors that hold an object. */
+  const mirrorsWith = async (oid: string) => {
+    const out = await must(
+      sidecar,
+      `for m in ${pair.data}/mirrors/*/*.git; do git -c safe.directory='*' -C "$m" cat-file -e ${oid} 2> /dev/null && echo "$m"; done; true`
+    )
     return out.split('\n').filter(Boolean)
   }
+  /** Answers, those that nobody has looked at yet, and what is on its way. */
+  const answers = () => must(sidecar, `cd ${pair.data}; find packs unchecked tmp -type f | sort`)
+
+  const mirrored = (repository: string) =>
+    untilMirrored(pair.data.replace('/w', stack().dir), `/pub/${repository}`)
 
   async function untilHit(repository: string, options?: string): Promise<void> {
     for (let i = 0; i < 40; i++) {
@@ -44,36 +51,45 @@ describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
   test('answers and mirror go, those of another repository stay', async () => {
     const repository = await copyOf('small', LEAK)
     const other = await copyOf('small')
-    for (const options of ['--mirror', '--depth 1 --bare']) await untilHit(repository, options)
     await untilHit(other)
+    await mirrored(other)
+    const before = await answers()
+    for (const options of ['--mirror', '--depth 1 --bare']) await untilHit(repository, options)
+    await mirrored(repository)
+    expect(await answers()).not.toBe(before)
     const oid = await onUpstream(repository, 'cat leak')
-    expect((await kept(oid)).filter((file) => file.includes('mirrors'))).toHaveLength(1)
+    expect(await mirrorsWith(oid)).toHaveLength(1)
     const gone = await purge(`/pub/${repository}`)
     expect(gone).toEqual({
       code: 0,
       out: `/pub/${repository.replace('.git', '')}: 2 answers and 1 mirrors removed`,
     })
-    expect((await kept(oid)).filter((file) => file.includes('mirrors'))).toEqual([])
+    expect(await mirrorsWith(oid)).toEqual([])
+    expect(await answers()).toBe(before)
     expect(await clone(other)).toEqual({ code: 0, how: 'hit' })
     expect((await clone(repository)).how).toBe('miss')
+    await untilHit(repository)
+    await mirrored(repository)
   })
 
   test('an answer that is on its way is cut, and neither stored nor made a mirror', async () => {
     const repository = await copyOf('main', `${LEAK}; touch slow-pack`)
     const oid = await onUpstream(repository, 'cat leak')
+    const before = await answers()
     const running = clone(repository)
     await new Promise((resolve) => setTimeout(resolve, 2000))
     expect((await purge(`http://git.example.org/pub/${repository}`)).code).toBe(0)
     expect((await running).code).toBe(128)
     await new Promise((resolve) => setTimeout(resolve, 3000))
-    expect((await kept(oid)).filter((file) => file.includes('mirrors'))).toEqual([])
+    expect(await mirrorsWith(oid)).toEqual([])
+    expect(await answers()).toBe(before)
     expect((await clone(repository)).how).toBe('miss')
   })
 
   test('without a sidecar as well, and bad names are refused', async () => {
     const repository = await copyOf('small')
     await untilHit(repository)
-    await untilMirrored(pair.data.replace('/w', stack().dir), `/pub/${repository}`)
+    await mirrored(repository)
     await pair.signalSidecar('SIGINT')
     expect((await purge(`/pub/${repository}`)).out).toMatch(/1 answers and 1 mirrors removed$/)
     await pair.startSidecar()

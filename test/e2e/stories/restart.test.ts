@@ -28,7 +28,7 @@ describe.each(chosen())('nginx of %s', (suite) => {
       `pkt() { printf '%04x%s\\n' $((\${#1} + 5)) "$1"; }
       d=/w/work/${id}; mkdir $d; { pkt command=fetch; printf 0001; pkt no-progress; pkt 'want ${oid}'; pkt done; printf 0000; } > $d/request
       for i in $(seq ${count}); do
-        { curl -s --limit-rate ${rate} -H 'X-Test: ${id}' -H 'git-protocol: version=2' -H 'content-type: application/x-git-upload-pack-request' --data-binary @$d/request -o $d/$i ${pair.url}/pub/${repository}/git-upload-pack || echo cut > $d/$i; } &
+        { curl -sf --limit-rate ${rate} -H 'X-Test: ${id}' -H 'git-protocol: version=2' -H 'content-type: application/x-git-upload-pack-request' --data-binary @$d/request -o $d/$i ${pair.url}/pub/${repository}/git-upload-pack || echo cut $i > $d/$i; } &
       done; wait; rm $d/request; cd $d; md5sum * | cut -c1-32 | sort | uniq -c | awk '{print $1}'; cd /; rm -rf $d`
     )
     const how: Record<string, number> = {}

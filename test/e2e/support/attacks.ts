@@ -693,7 +693,7 @@ const PATHS = [
   '/priv/$ID/a.git/git-upload-pack?service=/pub/$ID/a.git',
 ]
 
-const NOTHING = /^(HTTP\/1\.1 [45]\d\d\n)*packs 0\nexit 0$/
+const NOTHING = /^(HTTP\/1\.1 [45]\d\d\n)+packs 0\nexit 0$/
 const byHand = (...lines: string[]) =>
   `request ${want('base')} > in; { head_of ${P} ${lines.map((line) => `"${line}"`).join(' ')} 'Connection: close'; cat in; } | raw`
 const LENGTH = 'Content-Length: $(wc -c < in)'
