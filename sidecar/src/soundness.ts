@@ -18,19 +18,16 @@ export interface Soundness {
   discard(dir: string): Promise<void>
 }
 
-interface Known {
-  sound: Promise<boolean>
-  /** When it was last suspected: milliseconds since the epoch. */
-  suspected: number
-}
-
 const HOUR = 3600 * 1000
 
 export function openSoundness(dirs: Layout, idle: LimitFunction, faults: Faults): Soundness {
-  const known = new Map<string, Known>()
+  const known = new Map<string, Promise<boolean>>()
+  /** When each was last suspected, until it is made anew: milliseconds since the epoch. */
+  const suspected = new Map<string, number>()
 
   async function of(name: MirrorName, dir: string): Promise<boolean> {
-    const { sound } = known.get(dir) ?? note(dir, checked(name, dir), 0)
+    const sound = known.get(dir) ?? checked(name, dir)
+    known.set(dir, sound)
     try {
       return await sound
     } catch (error) {
@@ -38,12 +35,6 @@ export function openSoundness(dirs: Layout, idle: LimitFunction, faults: Faults)
       known.delete(dir)
       throw new Pass('store', String(error))
     }
-  }
-
-  function note(dir: string, sound: Promise<boolean>, suspected: number): Known {
-    const entry = { sound, suspected }
-    known.set(dir, entry)
-    return entry
   }
 
   /** No git of an earlier life runs any more: git.ts has ended it. */
@@ -64,17 +55,19 @@ export function openSoundness(dirs: Layout, idle: LimitFunction, faults: Faults)
 
   /** Not again soon: where it is found sound, git has another reason to fail, and this takes long. */
   function suspect(name: MirrorName, dir: string): void {
-    if (Date.now() - (known.get(dir)?.suspected ?? 0) < HOUR) return
+    if (Date.now() - (suspected.get(dir) ?? 0) < HOUR) return
+    suspected.set(dir, Date.now())
     const check = idle(() => isSound(dir, name))
       .then(async (good) => good && (await isConnected(dir)))
       .then((good) => keptIf(name, dir, good))
       // It cannot be told now, as without memory: it is used as before.
       .catch(() => true)
-    note(dir, check, Date.now())
+    known.set(dir, check)
   }
 
   function trust(dir: string): void {
-    note(dir, Promise.resolve(true), 0)
+    known.set(dir, Promise.resolve(true))
+    suspected.delete(dir)
   }
 
   function discard(dir: string): Promise<void> {

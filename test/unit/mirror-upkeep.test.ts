@@ -2,15 +2,19 @@
 import { createHash } from 'node:crypto'
 import {
   copyFileSync,
+  cpSync,
   existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
+  truncateSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs'
 import path from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import pLimit from 'p-limit'
 import { afterAll, expect, test } from 'vitest'
 import { gitLimit } from '../../sidecar/src/git-limit.ts'
@@ -19,6 +23,7 @@ import { createMetrics } from '../../sidecar/src/metrics.ts'
 import { improve, initMirror, type MirrorName, NAME_FILE } from '../../sidecar/src/mirror.ts'
 import { isSound, removeLeftBehind } from '../../sidecar/src/mirror-check.ts'
 import { openMirrors } from '../../sidecar/src/mirrors.ts'
+import { openSoundness } from '../../sidecar/src/soundness.ts'
 import { openStore } from '../../sidecar/src/store.ts'
 import { startUpkeep } from '../../sidecar/src/upkeep.ts'
 import { git, makeRepository, scratch, tryGit } from '../support/git.ts'
@@ -100,6 +105,31 @@ test('each of its files may be damaged, and is found so', async () => {
     copyFileSync(`${work.dir}/kept`, file)
   }
   expect(await isSound(dir, of)).toBe(true)
+})
+
+test('git stumbles over a mirror: it is looked at once an hour, and goes where it is damaged', async () => {
+  const { dirs, dir, of, faults } = await setUp('suspect')
+  const idle = pLimit(1)
+  const soundness = openSoundness(dirs, idle, (code) => void faults.push(code))
+  const whole = path.join(dirs.tmp, 'whole')
+  cpSync(dir, whole, { recursive: true })
+  const [pack] = packsOf(dir, '.pack')
+  truncateSync(path.join(dir, 'objects/pack', pack as string), 100)
+  soundness.suspect(of, dir)
+  expect(await soundness.of(of, dir)).toBe(false)
+  expect(existsSync(dir)).toBe(false)
+  // Another answer from the same mirror fails later than the first: nothing is there to look at.
+  soundness.suspect(of, dir)
+  await idle(() => setImmediate())
+  renameSync(whole, dir)
+  expect(await soundness.of(of, dir)).toBe(true)
+  expect(faults).toEqual(['GITCACHE_MIRROR_DAMAGED'])
+  // Made anew, it may be suspected anew.
+  soundness.trust(dir)
+  rmSync(path.join(dir, 'objects/pack'), { recursive: true })
+  soundness.suspect(of, dir)
+  expect(await soundness.of(of, dir)).toBe(false)
+  expect(faults).toEqual(['GITCACHE_MIRROR_DAMAGED', 'GITCACHE_MIRROR_DAMAGED'])
 })
 
 test('what a git that was killed has left is removed, and nothing else', async () => {

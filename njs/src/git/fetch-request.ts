@@ -2,7 +2,6 @@
  * What a client asks for, whichever protocol version carried it, and the lines that v2 `fetch`
  * and v0/v1 upload requests share. Source: gitprotocol-v2(5) "fetch", gitprotocol-pack(5).
  */
-
 import { parseFilterSpec } from './filter-spec.ts'
 import { sortedUnique } from './oids.ts'
 import type { PktSource } from './pkt-line.ts'

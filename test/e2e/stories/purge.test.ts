@@ -38,8 +38,7 @@ describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
   /** Answers, those that nobody has looked at yet, and what is on its way. */
   const answers = () => must(sidecar, `cd ${pair.data}; find packs unchecked tmp -type f | sort`)
 
-  const mirrored = (repository: string) =>
-    untilMirrored(pair.data.replace('/w', stack().dir), `/pub/${repository}`)
+  const mirrored = (repository: string) => untilMirrored(pair.dataHere, `/pub/${repository}`)
 
   async function untilHit(repository: string, options?: string): Promise<void> {
     for (let i = 0; i < 40; i++) {

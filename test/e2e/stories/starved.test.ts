@@ -125,7 +125,7 @@ chmod 755 ${wrapper}`
 
       const warm = await copyOf('main', BIG)
       await clones(pair.url, warm)
-      await untilMirrored(pair.data.replace('/w', stack().dir), `/pub/${warm}`)
+      await untilMirrored(pair.dataHere, `/pub/${warm}`)
       await must(sidecar, `rm -rf ${pair.data}/packs/*; ${limited}`)
       answered.push(...(await sameAsDirect(pair, warm)))
       await must(sidecar, `rm ${limits}`)

@@ -34,8 +34,9 @@ export interface Pair {
   log: string
   /** The file of its nginx's process id, in the container. */
   pid: string
-  /** Its data directory in the containers. */
+  /** Its data directory in the containers; and on this machine, where it is below /w. */
   data: string
+  dataHere: string
   startSidecar(): Promise<void>
   /** A signal's name; SIGKILL does not wait. Resolves when it is gone, but for SIGSTOP and SIGCONT. */
   signalSidecar(signal: string): Promise<void>
@@ -129,6 +130,7 @@ export async function startPair(options: PairOptions): Promise<Pair> {
     log,
     pid,
     data,
+    dataHere: data.replace('/w', dir),
     startSidecar,
     signalSidecar,
     signalNginx,

@@ -3,7 +3,7 @@
  * and then cuts a long output. Scripts and outputs are files in the directory that the containers share.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
@@ -59,9 +59,7 @@ export async function runScript(
 ): Promise<Ran> {
   serial += 1
   const name = `${process.pid}-${serial}`
-  const dir = path.join(shared, 'exec')
-  mkdirSync(dir, { recursive: true })
-  const file = path.join(dir, name)
+  const file = path.join(shared, 'exec', name)
   writeFileSync(file, script)
   const shell = idle.get(container)?.pop() ?? open(container)
   const timer = setTimeout(() => shell.child.kill(), timeoutMs)

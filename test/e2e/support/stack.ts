@@ -171,7 +171,8 @@ function sidecarCommand(suite: Suite): string[] {
 }
 
 function layOut(dir: string): void {
-  for (const name of ['repos', 'log', 'data', 'work', 'nginx']) mkdirSync(path.join(dir, name))
+  for (const name of ['repos', 'log', 'data', 'work', 'nginx', 'exec'])
+    mkdirSync(path.join(dir, name))
   chmodSync(path.join(dir, 'log'), 0o777)
   chmodSync(path.join(dir, 'work'), 0o777)
   cpSync(path.join(E2E, 'upstream'), path.join(dir, 'upstream'), { recursive: true })

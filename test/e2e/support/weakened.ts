@@ -61,5 +61,5 @@ export async function startWeakened({ name, edits }: Weakening): Promise<WeakSer
   await bundleForNjs(path.join(ROOT, 'njs/src/main.ts'), builds.njs, [plugin])
   await buildSidecar(builds.sidecar, [plugin])
   const pair = await startPair({ name: `weak-${name}`, suite: SUITE, builds })
-  return { ...pair, data: pair.data.replace('/w', dir) }
+  return { ...pair, data: pair.dataHere }
 }
