@@ -31,9 +31,8 @@ function socketOf(data: string): string {
   return path.join(layout(data).run, 'lock')
 }
 
-/** Throws UserError where another sidecar has it. */
-export async function takeControl(data: string): Promise<Control> {
-  const file = socketOf(data)
+/** Throws UserError where another sidecar has the data directory. */
+export async function refuseIfInUse(data: string): Promise<void> {
   if ((await askSidecar(data, 'GET', '')) !== null) {
     throw new UserError(
       'GITCACHE_LOCKED',
@@ -41,6 +40,12 @@ export async function takeControl(data: string): Promise<Control> {
       'stop it, or give this one a directory of its own'
     )
   }
+}
+
+/** Throws UserError where another sidecar has it. */
+export async function takeControl(data: string): Promise<Control> {
+  await refuseIfInUse(data)
+  const file = socketOf(data)
   await mkdir(path.dirname(file), { recursive: true, mode: 0o750 })
   await rm(file, { force: true })
   let purge: Purge | null = null

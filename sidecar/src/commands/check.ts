@@ -18,6 +18,9 @@ export interface Finding {
   fix?: string
 }
 
+/** As gitcache-http.conf has it. */
+const DEFAULT_PACKS = '/var/cache/nginx-git-cache/packs'
+
 export async function check(raw: RawOptions): Promise<void> {
   const nginx = findNginx()
   const conf = one(raw, 'nginx-conf') ?? '/etc/nginx/nginx.conf'
@@ -57,7 +60,11 @@ function dumpConfiguration(nginx: Nginx, conf: string): string | Finding {
     return stdout
   }
   const line = stderr.split('\n').find((text) => /\[emerg\]|\[alert\]/.test(text)) ?? stderr.trim()
-  return { level: 'fail', text: `nginx -t: ${line.replace(/^.*\] /, '')}`, fix: fixOf(line) }
+  return {
+    level: 'fail',
+    text: `nginx -t: ${line.replace(/^.*\] (\d+#\d+: )?/, '')}`,
+    fix: fixOf(line),
+  }
 }
 
 /** nginx's own words, and what they mean here. */
@@ -170,7 +177,6 @@ function checkReach(dump: string, nginx: Nginx, raw: RawOptions): Finding[] {
     ]
   }
   const socket = /server\s+unix:(\S*sidecar\S*?)[\s;]/.exec(dump)?.[1] ?? one(raw, 'socket')
-  const packs = [...dump.matchAll(/\$gitcache_packs\s*\{\s*default\s+"?([^\s";]+)/g)].at(-1)?.[1]
   return [
     reach(
       user.name,
@@ -178,13 +184,23 @@ function checkReach(dump: string, nginx: Nginx, raw: RawOptions): Finding[] {
       '-w',
       `start the sidecar, with --socket-group of ${user.name}'s group`
     ),
-    reach(
-      user.name,
-      packs,
-      '-x',
-      `start the sidecar as ${user.name}, or add ${user.name} to its group`
+    ...packsOf(dump).map((packs) =>
+      reach(
+        user.name,
+        packs,
+        '-x',
+        `start the sidecar as ${user.name}, or add ${user.name} to its group`
+      )
     ),
   ]
+}
+
+/** Where nginx looks for answers. -T has the included files behind the one that overrules them. */
+function packsOf(dump: string): string[] {
+  const pattern = /\$gitcache_packs(?:\s*\{\s*default)?\s+"?(\/[^\s";]+)/g
+  const all = new Set([...dump.matchAll(pattern)].map((match) => match[1] ?? ''))
+  if (all.size > 1) all.delete(DEFAULT_PACKS)
+  return [...all]
 }
 
 function reach(name: string, file: string | undefined, access: '-w' | '-x', fix: string): Finding {

@@ -1,0 +1,110 @@
+/** The data directory of `run`: made, given to nginx's user, and what is left there at the end. */
+import { execFileSync } from 'node:child_process'
+import { accessSync, constants } from 'node:fs'
+import { chown, cp, link, mkdir, rm } from 'node:fs/promises'
+import { homedir } from 'node:os'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { UserError } from '../errors.ts'
+import { layout } from '../layout.ts'
+import { canReach, type User } from './users.ts'
+
+export interface Directories {
+  data: string
+  prefix: string
+  run: string
+  log: string
+  packs: string
+  socket: string
+}
+
+export function defaultData(): string {
+  return process.getuid?.() === 0
+    ? '/var/cache/nginx-git-cache'
+    : path.join(process.env.XDG_CACHE_HOME ?? path.join(homedir(), '.cache'), 'nginx-git-cache')
+}
+
+export async function makeDirectories(data: string, user: User | null): Promise<Directories> {
+  const dirs = {
+    data,
+    prefix: path.join(data, 'nginx'),
+    run: path.join(data, 'run'),
+    log: path.join(data, 'log'),
+    packs: path.join(data, 'packs'),
+    socket: path.join(data, 'sidecar', 'sidecar.sock'),
+  }
+  if (dirs.socket.length > 100) {
+    throw new UserError(
+      'GITCACHE_DATA',
+      `--data ${data} is too long for a socket in it`,
+      'give a shorter one'
+    )
+  }
+  try {
+    // mkdir(1): Node's own never comes back from a directory in /proc.
+    const made = [dirs.run, dirs.log, path.join(dirs.prefix, 'tmp')]
+    execFileSync('mkdir', ['-p', ...made], { stdio: 'pipe' })
+    accessSync(data, constants.W_OK)
+  } catch (error) {
+    const said = String((error as { stderr?: Buffer }).stderr ?? error).trim()
+    const why = said.split('\n')[0]?.split(': ').pop()
+    throw new UserError(
+      'GITCACHE_DATA',
+      `--data ${data} cannot be written: ${why}`,
+      'give another directory'
+    )
+  }
+  checkReachable(data, user)
+  return dirs
+}
+
+/** As root, nginx's workers and the sidecar are another user: below /root they find nothing. */
+function checkReachable(data: string, user: User | null): void {
+  if (user !== null && !canReach(user, data, '-x')) {
+    throw new UserError(
+      'GITCACHE_DATA',
+      `--data ${data} cannot be reached by nginx's user ${user.name}`,
+      `give a directory outside of private ones, such as ${defaultData()}`
+    )
+  }
+}
+
+/** What the sidecar's user has to be able to write and to run. */
+export async function giveToUser(dirs: Directories, user: User | null): Promise<SidecarProgram> {
+  const main = fileURLToPath(import.meta.url)
+  if (user === null) {
+    return { node: process.execPath, main }
+  }
+  for (const dir of Object.values(layout(dirs.data))) {
+    await mkdir(dir, { recursive: true, mode: 0o750 })
+    await chown(dir, user.uid, user.gid)
+  }
+  return {
+    node: await reachable(process.execPath, dirs, user),
+    main: await reachable(main, dirs, user),
+  }
+}
+
+/** The file itself, or a link or copy below DATA of one that stands in a private directory. */
+async function reachable(file: string, dirs: Directories, user: User): Promise<string> {
+  if (canReach(user, file, '-r')) {
+    return file
+  }
+  const copy = path.join(dirs.data, 'lib', path.basename(file))
+  await mkdir(path.dirname(copy), { recursive: true })
+  await rm(copy, { force: true })
+  await link(file, copy).catch(() => cp(file, copy))
+  return copy
+}
+
+export interface SidecarProgram {
+  node: string
+  main: string
+}
+
+export async function leaveNothing(dirs: Directories): Promise<void> {
+  for (const name of ['nginx.pid', 'sidecar.pid'])
+    await rm(path.join(dirs.run, name), { force: true })
+  await rm(path.join(dirs.prefix, 'tmp'), { recursive: true, force: true })
+  await rm(dirs.socket, { force: true })
+}
