@@ -1,4 +1,5 @@
 /** What is done with a request: the end of every decision, and what the sidecar may say to it. */
+import { NAK } from './git/probe.ts'
 import type { Reason } from './git/reasons.ts'
 import { packFile } from './stored.ts'
 
@@ -11,6 +12,8 @@ export interface Act {
   /** Of a stream: the sidecar's job. */
   job?: string
   refusal?: Refusal
+  /** Upstream's answer, where its answer to the probe is that. */
+  said?: string
 }
 
 /** 429 or 5xx that upstream has just said to this very request, from whichever client. */
@@ -23,13 +26,18 @@ export function passed(reason: Reason): Act {
   return { location: 'pass', result: 'pass; reason=' + reason }
 }
 
+/** Nothing else can follow where nothing is common: upload-pack.c, send_acks. */
+export function nak(): Act {
+  return { location: 'pass', result: 'nak', said: NAK }
+}
+
 export function hit(packs: string, key: string): Act {
   return { location: 'hit', result: 'hit', file: packFile(packs, key) }
 }
 
 /** The sidecar's word on a request. Shape: sidecar/src/protocol.ts. */
 export interface SidecarState {
-  state: 'ready' | 'stream' | 'ticket' | 'held' | 'pass' | 'refused'
+  state: 'ready' | 'stream' | 'nak' | 'ticket' | 'held' | 'pass' | 'refused'
   reason?: string
   result?: string
   job?: string
@@ -57,6 +65,9 @@ export function follow(packs: string, state: SidecarState): Act {
   if (state.state === 'stream' && isJob(state.job)) {
     const result = state.result === 'join' ? 'join' : 'miss'
     return { location: 'stream', result, job: state.job }
+  }
+  if (state.state === 'nak') {
+    return nak()
   }
   const status = Number(state.status)
   if (state.state === 'refused' && (status === 429 || (status >= 500 && status < 600))) {

@@ -65,6 +65,9 @@ export function openLargeRequests(config: Config, answers: Answers): LargeReques
   async function answer({ order, request, headers }: Received): Promise<State> {
     const upstream = findUpstream(config, order.upstream)
     const verdict = await authorize(request, askUpstream(upstream, order.path, headers, MAX_TAGS))
+    if (verdict.kind === 'nak') {
+      return { state: 'nak' }
+    }
     if (verdict.kind === 'pass') {
       throw new Pass(verdict.reason)
     }

@@ -4,7 +4,7 @@ import { REASONS } from '../../njs/src/git/reasons.ts'
 import type { FetchOutcome } from './mirror.ts'
 import { VERSION } from './version.ts'
 
-export const RESULTS = ['hit', 'miss', 'join', 'pass'] as const
+export const RESULTS = ['hit', 'miss', 'join', 'nak', 'pass'] as const
 const SOURCES = ['cache', 'upstream'] as const
 const EVICTED = ['answer', 'mirror'] as const
 const SECONDS = [0.005, 0.02, 0.1, 0.5, 2, 10, 60, 600]
@@ -111,7 +111,7 @@ export function createMetrics(build: { git: string }): Metrics {
     }
     requests.inc({ result })
     durations.observe({ result }, seconds)
-    bytes.inc({ source: result === 'pass' ? 'upstream' : 'cache' }, size)
+    bytes.inc({ source: result === 'pass' || result === 'nak' ? 'upstream' : 'cache' }, size)
     if (reason !== undefined && reason in REASONS) passes.inc({ reason })
   }
 

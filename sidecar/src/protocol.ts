@@ -45,6 +45,8 @@ export type State =
   | { state: 'ready'; key: string }
   /** GET /stream/<job> gives the answer from byte 0 while it is made. */
   | { state: 'stream'; job: string; result: 'miss' | 'join' }
+  /** The answer is that nothing is common. */
+  | { state: 'nak' }
   | { state: 'ticket'; job: string }
   | { state: 'held' }
   | { state: 'pass'; reason: Reason }

@@ -24,6 +24,7 @@ export function openRequestLog(log: Logger): RequestLog {
   return {
     decided: (seen, state) => {
       if (state.state === 'ready') line(seen, { result: 'hit' })
+      if (state.state === 'nak') line(seen, { result: 'nak' })
       if (state.state === 'pass') line(seen, { result: 'pass', reason: state.reason })
       if (state.state === 'refused') {
         line(seen, { result: 'pass', reason: 'overloaded', status: state.status })

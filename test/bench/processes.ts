@@ -93,8 +93,8 @@ SetEnv GIT_HTTP_EXPORT_ALL 1
 SetEnv GIT_HTTP_MAX_REQUEST_BUFFER 100M
 SetEnv GIT_CONFIG_GLOBAL ${dir}/gitconfig
 SetEnvIf Git-Protocol ".*" GIT_PROTOCOL=$0
-ScriptAlias / /usr/lib/git-core/git-http-backend/
-<Directory /usr/lib/git-core>
+ScriptAlias / ${dir}/backend.sh/
+<Directory ${dir}>
   Require all granted
 </Directory>
 `
@@ -166,6 +166,13 @@ function writeSite(dir: string): void {
     `#!/bin/sh\necho x >> ${dir}/packs.log\nexec "$@"\n`
   )
   chmodSync(path.join(dir, 'pack-hook.sh'), 0o755)
+  writeFileSync(
+    path.join(dir, 'backend.sh'),
+    `#!/bin/sh\n/usr/lib/git-core/git-http-backend\ntimes >> ${dir}/cpu.log\n`
+  )
+  chmodSync(path.join(dir, 'backend.sh'), 0o755)
+  writeFileSync(path.join(dir, 'cpu.log'), '')
+  chmodSync(path.join(dir, 'cpu.log'), 0o666)
   writeFileSync(path.join(dir, 'packs.log'), '')
   chmodSync(path.join(dir, 'packs.log'), 0o666)
   writeFileSync(
@@ -212,6 +219,12 @@ function cpuOfTree(root: number): number {
   const within = (pid: number): boolean =>
     pid === root || (pid > 1 && within(parents.get(pid) ?? 0))
   return [...times].filter(([pid]) => within(pid)).reduce((sum, [, time]) => sum + time, 0)
+}
+
+/** What times(1posix) has written: minutes and seconds. Apache's cgid leaves its children's times to nobody. */
+function cpuIn(file: string): number {
+  const times = readFileSync(file, 'utf8').matchAll(/(\d+)m([\d.]+)s/g)
+  return [...times].reduce((sum, [, m, s]) => sum + Number(m) * 60 + Number(s), 0)
 }
 
 export async function startBench(dir: string, repos: string): Promise<Bench> {
@@ -281,13 +294,20 @@ export async function startBench(dir: string, repos: string): Promise<Bench> {
     proxy,
     packs: () => {
       const count = readFileSync(path.join(dir, 'packs.log'), 'utf8').length / 2
+      writeFileSync(
+        path.join(dir, 'backend.sh'),
+        `#!/bin/sh\n/usr/lib/git-core/git-http-backend\ntimes >> ${dir}/cpu.log\n`
+      )
+      chmodSync(path.join(dir, 'backend.sh'), 0o755)
+      writeFileSync(path.join(dir, 'cpu.log'), '')
+      chmodSync(path.join(dir, 'cpu.log'), 0o666)
       writeFileSync(path.join(dir, 'packs.log'), '')
       return count
     },
     cold,
     cpu: () => ({
       ours: cpuOfTree(pidIn(`${dir}/nginx.pid`)) + cpuOfTree(sidecar?.pid ?? -1),
-      upstream: cpuOfTree(apache.pid ?? -1),
+      upstream: cpuOfTree(apache.pid ?? -1) + cpuIn(path.join(dir, 'cpu.log')),
     }),
     sidecarMemory: () => {
       const status = readFileSync(`/proc/${sidecar?.pid}/status`, 'utf8')

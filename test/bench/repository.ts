@@ -1,6 +1,9 @@
 /**
- * Repositories with the shape of real ones, made by git fast-import: deterministic, and kept between
- * runs. A commit changes three files of one directory, so it brings six objects.
+ * Repositories with the shape of real ones (git.git is the model), made by git fast-import:
+ * deterministic, and kept between runs. A commit changes three files of one directory, so it brings
+ * six objects. Deltas are against older versions, as pushes bring them and as a repack keeps them;
+ * no bitmap and no commit-graph, as in a clone: what upstream's own upkeep would make cheaper is not
+ * counted for us.
  */
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -12,8 +15,10 @@ export interface Shape {
   commits: number
   dirs: number
   filesPerDir: number
-  /** Files of 30 kB that hardly compress and never change: most of a depth-1 clone. */
-  assets: number
+  /** Of these, so many are ever changed: the others are stored whole. */
+  livelyPerDir: number
+  /** Branches with a commit of their own; and as many annotated tags. */
+  refs: number
 }
 
 export const LARGE: Shape = {
@@ -21,12 +26,22 @@ export const LARGE: Shape = {
   commits: 56_000,
   dirs: 100,
   filesPerDir: 50,
-  assets: 150,
+  livelyPerDir: 25,
+  refs: 500,
 }
-export const SMALL: Shape = { name: 'small', commits: 1200, dirs: 8, filesPerDir: 10, assets: 20 }
+export const SMALL: Shape = {
+  name: 'small',
+  commits: 1200,
+  dirs: 8,
+  filesPerDir: 10,
+  livelyPerDir: 5,
+  refs: 20,
+}
 
-/** xorshift32: the same numbers everywhere. */
-function numbers(seed: number): () => number {
+/** Integers, the same everywhere (xorshift32). */
+type Numbers = () => number
+
+function numbers(seed: number): Numbers {
   let x = seed
   return () => {
     x ^= x << 13
@@ -36,45 +51,77 @@ function numbers(seed: number): () => number {
   }
 }
 
-function line(next: () => number): string {
-  let text = ''
-  for (let i = 0; i < 8; i++) text += next().toString(36).padStart(7, 'x')
-  return text
+/** Source text, as zlib sees it: a few words are everywhere, and most are rare. */
+const LETTERS = 'etaoinshrdlcumwfgypbvk_0(); '
+const WORDS = ((next: Numbers) =>
+  Array.from({ length: 6000 }, () =>
+    Array.from({ length: 2 + (next() % 8) }, () => LETTERS[next() % LETTERS.length]).join('')
+  ))(numbers(7))
+
+function line(next: Numbers): string {
+  const words = Array.from({ length: 4 + (next() % 5) }, () => {
+    const chance = next() / 2 ** 32
+    return WORDS[Math.floor(chance * chance * WORDS.length)]
+  })
+  return `${'  '.repeat(next() % 4)}${words.join(' ')}\n`
 }
 
 const data = (text: string): string => `data ${Buffer.byteLength(text)}\n${text}\n`
 
-function* stream(shape: Shape): Generator<string> {
+/** Which files each commit changes, by their numbers. */
+function changesOf(shape: Shape): number[][] {
   const next = numbers(42)
-  const files: string[][] = []
-  const count = shape.dirs * shape.filesPerDir
-  for (let i = 0; i < count; i++) files.push(Array.from({ length: 40 }, () => line(next)))
-  const name = (i: number) => `d${i % shape.dirs}/f${Math.floor(i / shape.dirs)}.txt`
-  for (let n = 1; n <= shape.commits; n++) {
-    yield `commit refs/heads/main\nmark :${n}\ncommitter A <a@example.org> ${1_500_000_000 + n * 60} +0000\n`
-    yield data(`change ${n}: ${line(next)}`)
-    if (n === 1) {
-      for (let i = 0; i < shape.assets; i++) {
-        const asset = Array.from({ length: 560 }, () => line(next)).join('')
-        yield `M 100644 inline assets/a${i}.bin\n${data(asset)}`
-      }
-      for (let i = 0; i < count; i++) yield `M 100644 inline ${name(i)}\n${data(text(files[i]))}`
-    }
+  return Array.from({ length: shape.commits }, () => {
     const dir = next() % shape.dirs
-    for (let k = 0; k < 3; k++) {
-      const i = ((next() % shape.filesPerDir) * shape.dirs + dir) % count
-      const file = files[i] as string[]
-      for (let j = 0; j < 8; j++) file[next() % file.length] = line(next)
-      yield `M 100644 inline ${name(i)}\n${data(text(file))}`
+    return Array.from({ length: 3 }, () => (next() % shape.livelyPerDir) * shape.dirs + dir)
+  })
+}
+
+/** One file's versions, one after the other: fast-import makes each a delta of the one before. */
+function* blobs(file: number, versions: number, firstMark: number): Generator<string> {
+  const next = numbers(1000 + file)
+  const lines = Array.from({ length: 20 + (next() % 200) }, () => line(next))
+  for (let version = 0; version < versions; version++) {
+    for (let hunk = 0; hunk < 4 && version > 0; hunk++) {
+      const at = next() % lines.length
+      for (let i = at; i < at + 4 && i < lines.length; i++) lines[i] = line(next)
     }
-  }
-  for (let b = 1; b <= 50; b++) {
-    yield `reset refs/heads/b${b}\nfrom :${Math.max(1, shape.commits - b * 7)}\n\n`
+    yield `blob\nmark :${firstMark + version}\n${data(lines.join(''))}`
   }
 }
 
-function text(lines: string[] | undefined): string {
-  return `${(lines ?? []).join('\n')}\n`
+function* stream(shape: Shape): Generator<string> {
+  const changes = changesOf(shape)
+  const versions = Array(shape.dirs * shape.filesPerDir).fill(1) as number[]
+  for (const i of changes.flat()) versions[i] = (versions[i] ?? 0) + 1
+  const marks: number[] = []
+  let mark = 1
+  for (const [i, count] of versions.entries()) {
+    yield* blobs(i, count, mark)
+    marks.push(mark)
+    mark += count
+  }
+  const modify = (i: number) =>
+    `M 100644 :${marks[i]} d${i % shape.dirs}/f${Math.floor(i / shape.dirs)}.txt\n`
+  const next = numbers(43)
+  const who = (n: number) => `A <a@example.org> ${1_500_000_000 + n * 60} +0000\n`
+  for (const [n, changed] of changes.entries()) {
+    yield `commit refs/heads/main\nmark :${mark + n}\ncommitter ${who(n)}`
+    yield data(`change ${n}: ${line(next)}`)
+    if (n === 0) for (const i of marks.keys()) yield modify(i)
+    for (const i of changed) {
+      marks[i] = (marks[i] ?? 0) + 1
+      yield modify(i)
+    }
+  }
+  const apart = Math.floor(shape.commits / shape.refs)
+  for (let i = 0; i < shape.refs; i++) {
+    const at = `from :${mark + i * apart}\n`
+    const when = who(i * apart)
+    yield `commit refs/heads/topic-${i}\ncommitter ${when}${data(`topic ${i}`)}${at}`
+    yield `M 100644 inline topics/${i}.txt\n${data(line(next))}`
+    yield `tag v${i}\n${at}tagger ${when}${data(`version ${i}`)}`
+  }
 }
 
 export function git(dir: string, ...args: string[]): string {
@@ -103,8 +150,8 @@ export async function repositoryOf(root: string, shape: Shape): Promise<string> 
     child.stdin.end(batch.join(''))
     await once(child, 'close')
     git(tmp, 'update-ref', 'refs/bench/base', 'refs/heads/main')
-    git(tmp, 'repack', '-q', '-a', '-d', '-f', '--window=10')
-    git(tmp, 'gc', '-q')
+    git(tmp, '-c', 'repack.writeBitmaps=false', 'repack', '-q', '-a', '-d')
+    git(tmp, 'pack-refs', '--all')
     writeFileSync(path.join(tmp, 'git-daemon-export-ok'), '')
     renameSync(tmp, dir)
   }

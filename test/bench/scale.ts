@@ -37,7 +37,6 @@ const SIZES: Shape[] = [1, 4, 16].map((times) => ({
   ...SMALL,
   name: times === 1 ? SMALL.name : `small-x${times}`,
   commits: SMALL.commits * times,
-  assets: SMALL.assets * times,
 }))
 
 function print(cells: (string | number)[]): void {

@@ -24,6 +24,11 @@ const TABLE: [what: string, state: SidecarState, expected: object][] = [
     { state: 'stream', job: JOB, result: 'join' },
     { location: 'stream', result: 'join', job: JOB },
   ],
+  [
+    'that nothing is common',
+    { state: 'nak' },
+    { location: 'pass', result: 'nak', said: '0014acknowledgments\n0008NAK\n0000' },
+  ],
   ['a job that climbs', { state: 'stream', job: '../../prepare', result: 'miss' }, DOWN],
   [
     'a reason',

@@ -20,7 +20,6 @@ const NOT_OF_PARSERS: Reason[] = [
   'refused',
   'no-answer',
   'haves-unprobed',
-  'no-common',
   'tag-state',
   'tags-limit',
   'tag-name',

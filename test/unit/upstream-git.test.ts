@@ -1,8 +1,10 @@
 /** What we ask, asked of the real upload-pack, and its answers read by us. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { authorize, type Upstream } from '../../njs/src/git/authorize.ts'
+import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import type { ObjectFormat } from '../../njs/src/git/fetch-request.ts'
 import { asciiSource, type PktSource } from '../../njs/src/git/pkt-line.ts'
+import { NAK } from '../../njs/src/git/probe.ts'
 import { git, makeRepository, oidOf, scratch, tryGit, uploadPack } from '../support/git.ts'
 import { fetchOf, oid, pkts, V0, V2, v0, v2With } from '../support/wire.ts'
 
@@ -63,9 +65,11 @@ describe.each<ObjectFormat>(['sha1', 'sha256'])('%s', (format) => {
   test.each(['done', 'no done'])('none that it knows: with %s', async (done) => {
     const have = `have ${oidOf(dir, 'main').replace(/^./, (c) => (c === '0' ? '1' : '0'))}`
     const request = done === 'done' ? two(want(), have, 'done') : two(want(), have)
+    const answer = uploadPack(dir, 2, writeCanonicalRequest(request)).toString('latin1')
+    expect(answer === NAK).toBe(done !== 'done')
     const verdict = await authorize(request, upstreamOf(dir, 2))
     expect(verdict).toMatchObject(
-      done === 'done' ? { kind: 'yes', request: { haves: [] } } : { reason: 'no-common' }
+      done === 'done' ? { kind: 'yes', request: { haves: [] } } : { kind: 'nak' }
     )
   })
 

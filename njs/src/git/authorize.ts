@@ -29,6 +29,8 @@ export interface Upstream {
 
 export type Verdict =
   | { kind: 'yes'; request: FetchRequest; tags: string[] | null }
+  /** Upstream knows none of the haves: what it has said to the probe is its answer to this round. */
+  | { kind: 'nak' }
   | { kind: 'pass'; reason: Reason }
 
 /** How often a probe is repeated without a shallow oid that upstream has pruned. */
@@ -44,7 +46,7 @@ export async function authorize(request: FetchRequest, upstream: Upstream): Prom
   ])
   const verdict = asked[0] as Verdict
   const tags = asked[1] as TagStateAnswer
-  if (verdict.kind === 'pass') {
+  if (verdict.kind !== 'yes') {
     return verdict
   }
   if (tags.kind === 'pass') {
@@ -109,7 +111,7 @@ function withoutPruned(asked: FetchRequest, answer: ProbeAnswer): FetchRequest |
 function acknowledge(asked: FetchRequest, acknowledged: string[]): Verdict {
   // Without a have upload-pack sends a pack at once, where this client waits for acknowledgments.
   if (asked.haves.length > 0 && acknowledged.length === 0 && !asked.done) {
-    return { kind: 'pass', reason: 'no-common' }
+    return { kind: 'nak' }
   }
   const request =
     asked.haves.length === 0 ? asked : Object.assign({}, asked, { haves: acknowledged })

@@ -52,11 +52,12 @@ function writeV0Probe(asked: FetchRequest, unknownOid: string): string {
   return writeV0Needs(undeepened, list) + '0000' + pktLine('have ' + unknownOid + '\n') + '0000'
 }
 
-const PLAIN_YES = '0014acknowledgments\n0008NAK\n0000'
+/** No have is common: upload-pack's whole answer to a round of negotiation without `done`. */
+export const NAK = '0014acknowledgments\n0008NAK\n0000'
 
 /** Reads the complete body of upstream's answer to `writeProbe(request)`. */
 export function readProbeAnswer(request: FetchRequest, body: string): ProbeAnswer {
-  if (request.family === 2 && body === PLAIN_YES) {
+  if (request.family === 2 && body === NAK) {
     return { kind: 'yes', acknowledged: [] }
   }
   const pkts = readPkts(asciiSource(body))

@@ -41,7 +41,6 @@ export const REASONS = {
   refused: 'Upstream did not say yes to this client for these objects.',
   'no-answer': "Upstream's answer to the probe did not come, or not in time.",
   'haves-unprobed': 'Upstream does not say which haves it knows (no wait-for-done).',
-  'no-common': 'Upstream knows none of the haves: this round brings no pack.',
   'tag-state': "Upstream's tags could not be read.",
   'tags-limit': 'More tags than the limit.',
   'tag-name': 'A tag name that git check-ref-format refuses.',

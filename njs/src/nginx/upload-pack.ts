@@ -5,8 +5,8 @@
  * before 0.9.1 miscompiles async functions whose captured variables change). Nothing runs at module
  * top level: it would run again for every request.
  */
-import { type Act, follow, hit, passed, type Refusal } from '../act.ts'
-import { parseBody, type RequestHead, refuseHead } from '../git/classify.ts'
+import { type Act, follow, hit, nak, passed, type Refusal } from '../act.ts'
+import { parseBody, type RequestHead, refuseHead, SERVICE } from '../git/classify.ts'
 import type { FetchRequest } from '../git/fetch-request.ts'
 import { keyOf } from '../git/key.ts'
 import type { Reason } from '../git/reasons.ts'
@@ -38,6 +38,12 @@ function redirect(r: NginxRequest, act: Act): void {
   r.variables['gitcache_result'] = act.result
   r.variables['gitcache_file'] = act.file || ''
   r.variables['gitcache_job'] = act.job || ''
+  if (act.said !== undefined) {
+    r.headersOut['Expires'] = 'Thu, 01 Jan 1970 00:00:01 GMT'
+    r.headersOut['Cache-Control'] = 'no-cache'
+    say(r, 200, SERVICE.answerType, act.said)
+    return
+  }
   if (act.refusal !== undefined) {
     refuseClient(r, act.refusal)
     return
@@ -54,10 +60,14 @@ function refuseClient(r: NginxRequest, refusal: Refusal): void {
   if (refusal.retryAfter !== '') {
     r.headersOut['Retry-After'] = refusal.retryAfter
   }
-  resultHeader(r)
-  r.headersOut['Content-Type'] = 'text/plain'
   // Without a text njs 0.7.9 would go to the error_page, which passes.
-  r.return(refusal.status, 'upstream refused the same request just now\n')
+  say(r, refusal.status, 'text/plain', 'upstream refused the same request just now\n')
+}
+
+function say(r: NginxRequest, status: number, type: string, text: string): void {
+  resultHeader(r)
+  r.headersOut['Content-Type'] = type
+  r.return(status, text)
 }
 
 async function decide(r: NginxRequest, settings: Settings): Promise<Act> {
@@ -113,6 +123,9 @@ async function answer(
   }
   const asked = Date.now()
   const verdict = await authorizeInTime(r, settings, request)
+  if (verdict.kind === 'nak') {
+    return nak()
+  }
   if (verdict.kind === 'pass') {
     return r.variables['gitcache_hold'] === '' ? passed(verdict.reason) : hold(r, settings, path)
   }
@@ -124,7 +137,7 @@ async function answer(
   if (state.state !== 'pass' && Date.now() - asked > MAX_YES_AGE) {
     const again = await authorizeInTime(r, settings, request)
     if (
-      again.kind === 'pass' ||
+      again.kind !== 'yes' ||
       keyOf(sha256, again.request, again.tags, settings.upstream, path) !== key
     ) {
       return passed('stale')

@@ -109,7 +109,10 @@ git commit-tree -p main -m stray 'main^{tree}' > stray; echo stray blob | git ha
     const options = ['thin-pack', 'ofs-delta', want('main'), have]
     const done = await same({ path, body: fetchV2(...options, 'done') })
     expect(done.objects).toEqual(whole.objects)
-    expect((await same({ path, body: fetchV2(...options) })).pack).toBe(false)
+    expect(await same({ path, body: fetchV2(...options) })).toMatchObject({
+      pack: false,
+      how: 'nak',
+    })
     const waits = await same({ path, body: fetchV2(...options, 'wait-for-done') })
     expect(waits.pack).toBe(false)
     const known = `have ${await oidOf(repository, 'main~1')}`
@@ -117,6 +120,15 @@ git commit-tree -p main -m stray 'main^{tree}' > stray; echo stray blob | git ha
     const direct = await ask(suite, DIRECT, { path, body: fetchV2(...options, known) })
     const start = (answer: Answer) => answer.body.toString('latin1').split('packfile')[0]
     expect(start(round)).toBe(start(direct))
+  })
+
+  test('thousands of haves that upstream does not know, read by the sidecar', async () => {
+    const haves = Array.from({ length: 7000 }, (_, i) => `have ${i.toString(16).padStart(40, 'e')}`)
+    const request = { path: `/pub/${repository}${POST}`, body: fetchV2(want('main'), ...haves) }
+    expect(await same(request)).toMatchObject({ pack: false, how: 'nak' })
+    // Who may not read gets no such answer.
+    const closed = { ...request, path: `/priv/${repository}${POST}` }
+    expect((await same(closed)).how).toMatch(/^pass; reason=/)
   })
 
   test.each(['leaked', 'again', 'theirs'])('named in a shallow line alone: %s', async (name) => {

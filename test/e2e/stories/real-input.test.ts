@@ -18,8 +18,8 @@ const ENOUGH = 10_000
 const name = uniqueId('real').toLowerCase()
 const work = () => path.join(stack().dir, 'work', name)
 
-/** Rounds that bring no pack pass; each that brings one is a hit. */
-const ROUNDS = /^((pass; reason=(no-common|not-ready)|hit),)*hit$/
+/** Rounds that bring no pack are `nak` or pass; each that brings one is a hit. */
+const ROUNDS = /^((nak|pass; reason=not-ready|hit),)*hit$/
 
 const operations: Operation[] = [
   { name: 'clone', script: `$GIT clone -q $URL/${name}.git c`, v2: HIT },

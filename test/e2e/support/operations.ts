@@ -20,8 +20,8 @@ type Expected = RegExp
 const HIT = /^hit$/
 const HITS = /^hit(,hit)*$/
 const NONE = /^$/
-/** Rounds that bring no pack pass; each that brings one is a hit. */
-const ROUNDS = /^((pass; reason=(no-common|not-ready)|hit),)*hit$/
+/** Rounds that bring no pack are `nak` or pass; each that brings one is a hit. */
+const ROUNDS = /^((nak|pass; reason=not-ready|hit),)*hit$/
 const V0_DEPTH = /^pass; reason=v0-no-done,hit$/
 const V0_HAVES = /^(pass; reason=v0-(haves|no-done),?)+$/
 const V0_DEPTH_HAVES = /^(pass; reason=v0-(no-done|haves),?)+$/
