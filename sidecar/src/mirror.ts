@@ -102,7 +102,7 @@ export async function indexPack(
 ): Promise<PackState> {
   const check = whole ? ['--check-self-contained-and-connected'] : []
   const args = ['index-pack', '--stdin', ...check]
-  const { code, stderr } = await git(dir, args, { input: pack, idle: true })
+  const { code, stderr } = await git(dir, args, { input: pack, idle: whole })
   const broken = code === 1 || /did not receive expected object/.test(stderr)
   return code === 0 ? 'sound' : broken ? 'broken' : 'damaged'
 }

@@ -8,6 +8,8 @@ state() {
   rm -f /tmp/refs.$$
   case $(git rev-parse --git-path shallow) in *) [ -f "$(git rev-parse --git-path shallow)" ] && sort "$(git rev-parse --git-path shallow)" | sed 's/^/shallow /' ;; esac
   if [ "$2" = partial ]; then
+    # Of what refs reach, that which is here: what the filter left out is not asked for.
+    echo "objects $(git rev-list --objects --all --missing=allow-any 2>/dev/null | cut -d' ' -f1 | sort | git hash-object --stdin)"
     git config --get-regexp '^remote\..*\.(promisor|partialclonefilter)$'
     git ls-files -s 2>/dev/null | git hash-object --stdin
   else
