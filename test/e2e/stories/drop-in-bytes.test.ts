@@ -126,7 +126,12 @@ describe.each(SUITES)('nginx of %s', (suite) => {
     }))
     const faults = [
       { name: 'faults', upstream: 'http://faults' },
-      { name: 'off', upstream: 'http://faults', settings: 'set $gitcache_location_rewrite off;' },
+      {
+        name: 'off',
+        upstream: 'http://faults',
+        location: '\n      proxy_redirect off;',
+        settings: 'set $gitcache_location_rewrite off;',
+      },
     ]
     operator = await startOperator(suite, NAME, PORT, [...sites, ...faults])
   })
@@ -157,6 +162,7 @@ describe.each(SUITES)('nginx of %s', (suite) => {
     const questions = [
       '301',
       '302',
+      '307',
       '403',
       '404',
       '429',
@@ -172,6 +178,26 @@ describe.each(SUITES)('nginx of %s', (suite) => {
     ]
     expect(cached.map(seen)).toEqual(without.map(seen))
     expect(cached[0]?.headers.join()).toMatch(/location: .*\/fault\/elsewhere\//i)
+    expect(cached[2]?.headers.join('\n')).toMatch(
+      /^location: http:\/\/[^/]*\/fault\/elsewhere\/$/im
+    )
+    expect(cached[2]?.headers.join()).not.toMatch(/faults/)
+  })
+
+  test('an operator who leaves Location alone', async () => {
+    if (missing()) return
+    const questions = ['301', '302', '307'].map((fault) => ({
+      ...post(fault, clone),
+      path: `/fault/${fault}/x.git/git-upload-pack`,
+    }))
+    const [without, cached] = [
+      await put(operator, 'without', 'off', questions, `off-${suite}`),
+      await put(operator, 'with', 'off', questions, `off-${suite}`),
+    ]
+    expect(cached.map(seen)).toEqual(without.map(seen))
+    expect(cached[2]?.headers.join('\n')).toMatch(
+      /^location: http:\/\/faults\/fault\/elsewhere\/$/im
+    )
   })
 
   test('X-Accel-Redirect of upstream leads nowhere', async () => {

@@ -8,6 +8,7 @@ const HTML = '<html>please log in</html>\n'.repeat(600)
 const FAULTS = {
   301: (_, res) => res.writeHead(301, { location: '/fault/elsewhere/x.git/git-upload-pack' }).end(),
   302: (_, res) => res.writeHead(302, { location: 'https://login.example.org/' }).end(),
+  307: (_, res) => res.writeHead(307, { location: 'http://faults/fault/elsewhere/' }).end(),
   403: (_, res) => res.writeHead(403).end('forbidden\n'),
   404: (_, res) => res.writeHead(404).end('not found\n'),
   429: (_, res) => res.writeHead(429, { 'retry-after': '7' }).end('slow down\n'),
