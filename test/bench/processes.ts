@@ -161,20 +161,16 @@ function writeSite(dir: string): void {
   copyFileSync(path.join(ROOT, 'dist/nginx-git-cache.mjs'), path.join(dir, 'sidecar.mjs'))
   writeFileSync(path.join(dir, 'nginx.conf'), nginxConf(dir))
   writeFileSync(path.join(dir, 'fake.conf'), fakeConf(dir))
-  writeFileSync(
-    path.join(dir, 'pack-hook.sh'),
-    `#!/bin/sh\necho x >> ${dir}/packs.log\nexec "$@"\n`
-  )
-  chmodSync(path.join(dir, 'pack-hook.sh'), 0o755)
-  writeFileSync(
-    path.join(dir, 'backend.sh'),
-    `#!/bin/sh\n/usr/lib/git-core/git-http-backend\ntimes >> ${dir}/cpu.log\n`
-  )
-  chmodSync(path.join(dir, 'backend.sh'), 0o755)
-  writeFileSync(path.join(dir, 'cpu.log'), '')
-  chmodSync(path.join(dir, 'cpu.log'), 0o666)
-  writeFileSync(path.join(dir, 'packs.log'), '')
-  chmodSync(path.join(dir, 'packs.log'), 0o666)
+  const script = (name: string, text: string) => {
+    writeFileSync(path.join(dir, name), `#!/bin/sh\n${text}\n`)
+    chmodSync(path.join(dir, name), 0o755)
+  }
+  script('pack-hook.sh', `echo x >> ${dir}/packs.log\nexec "$@"`)
+  script('backend.sh', `/usr/lib/git-core/git-http-backend\ntimes >> ${dir}/cpu.log`)
+  for (const name of ['packs.log', 'cpu.log']) {
+    writeFileSync(path.join(dir, name), '')
+    chmodSync(path.join(dir, name), 0o666)
+  }
   writeFileSync(
     path.join(dir, 'gitconfig'),
     `[safe]\n\tdirectory = *\n[uploadpack]\n\tpackObjectsHook = ${dir}/pack-hook.sh\n`
@@ -294,13 +290,6 @@ export async function startBench(dir: string, repos: string): Promise<Bench> {
     proxy,
     packs: () => {
       const count = readFileSync(path.join(dir, 'packs.log'), 'utf8').length / 2
-      writeFileSync(
-        path.join(dir, 'backend.sh'),
-        `#!/bin/sh\n/usr/lib/git-core/git-http-backend\ntimes >> ${dir}/cpu.log\n`
-      )
-      chmodSync(path.join(dir, 'backend.sh'), 0o755)
-      writeFileSync(path.join(dir, 'cpu.log'), '')
-      chmodSync(path.join(dir, 'cpu.log'), 0o666)
       writeFileSync(path.join(dir, 'packs.log'), '')
       return count
     },

@@ -102,9 +102,14 @@ export interface SidecarProgram {
   main: string
 }
 
-export async function leaveNothing(dirs: Directories): Promise<void> {
+/** By these it is seen that all is up: those of a life that was killed would say so at once. */
+export async function forgetProcesses(dirs: Directories): Promise<void> {
   for (const name of ['nginx.pid', 'sidecar.pid'])
     await rm(path.join(dirs.run, name), { force: true })
-  await rm(path.join(dirs.prefix, 'tmp'), { recursive: true, force: true })
   await rm(dirs.socket, { force: true })
+}
+
+export async function leaveNothing(dirs: Directories): Promise<void> {
+  await forgetProcesses(dirs)
+  await rm(path.join(dirs.prefix, 'tmp'), { recursive: true, force: true })
 }

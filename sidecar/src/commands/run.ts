@@ -13,6 +13,7 @@ import { type Target, targetOf } from './nginx-conf.ts'
 import {
   type Directories,
   defaultData,
+  forgetProcesses,
   giveToUser,
   leaveNothing,
   makeDirectories,
@@ -32,6 +33,7 @@ export async function run(raw: RawOptions): Promise<void> {
   const user = process.getuid?.() === 0 ? findUser(nginx.user) : null
   const dirs = await makeDirectories(data, user)
   await refuseIfInUse(data)
+  await forgetProcesses(dirs)
   const program = await giveToUser(dirs, user)
   const sample = given.length === 0 ? await startSample(data) : null
   const targets = given.length === 0 ? [sampleTarget(sample as Server)] : given.map(targetOf)
