@@ -74,7 +74,10 @@ function fixOf(line: string): string {
       /unknown directive "js_/,
       'load_module modules/ngx_http_js_module.so; at the top (apt-get install libnginx-mod-http-js)',
     ],
-    [/unknown "gitcache_/, 'include gitcache-http.conf in http {} before the location'],
+    [
+      /unknown "gitcache_|no imports defined/,
+      'include gitcache-http.conf in http {} before the location',
+    ],
     [
       /host not found in upstream/,
       'the name does not resolve: check it, or write an upstream {} with an address',

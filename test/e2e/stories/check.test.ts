@@ -27,7 +27,7 @@ const ROWS: Row[] = [
   {
     name: 'http {} without our file',
     edit: "sed -i '/include gitcache.gitcache-http/d; /gitcache_packs/d; /access_log syslog/d; /log_format/d; /access_log/d; /map .*gitcache/d; /set .gitcache/d' nginx.conf",
-    line: /^fail nginx -t: unknown "gitcache_\w+" variable.*: include gitcache-http.conf in http/m,
+    line: /^fail nginx -t: (unknown "gitcache_\w+" variable|no imports).*: include gitcache-http.conf in http/m,
   },
   {
     name: 'no location with our file',

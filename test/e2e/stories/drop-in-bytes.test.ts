@@ -178,10 +178,9 @@ describe.each(SUITES)('nginx of %s', (suite) => {
     ]
     expect(cached.map(seen)).toEqual(without.map(seen))
     expect(cached[0]?.headers.join()).toMatch(/location: .*\/fault\/elsewhere\//i)
-    expect(cached[2]?.headers.join('\n')).toMatch(
-      /^location: http:\/\/[^/]*\/fault\/elsewhere\/$/im
-    )
-    expect(cached[2]?.headers.join()).not.toMatch(/faults/)
+    // nginx's own proxy_redirect has made it an address of the client's.
+    const back = `http://with.faults:${PORT}/fault/elsewhere/`
+    expect(cached[2]?.headers.join('\n')).toMatch(new RegExp(`^location: ${back}$`, 'im'))
   })
 
   test('an operator who leaves Location alone', async () => {
@@ -216,12 +215,16 @@ describe.each(SUITES)('nginx of %s', (suite) => {
   })
 })
 
-/** Upstream sees each side's name in Host or in X-Forwarded-*; nothing else may differ. */
+/** Each side's own name is in Host, in X-Forwarded-* and in a Location; nothing else may differ. */
 function seen({ status, headers, body }: Reply) {
-  return { status, headers, body: tell(body) }
+  return { status, headers: headers.map(nameless), body: tell(body) }
+}
+
+function nameless(text: string): string {
+  return text.replace(/\b(without|with)\.(\w+)/g, 'SIDE.$2')
 }
 
 function tell(body: Buffer): unknown {
-  const text = body.toString('latin1').replace(/\b(without|with)\.(\w+)/g, 'SIDE.$2')
+  const text = nameless(body.toString('latin1'))
   return text.startsWith('{') ? JSON.parse(text) : text
 }
