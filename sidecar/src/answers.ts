@@ -33,6 +33,8 @@ interface Making {
  * for the CPU that the sidecar needs for a few. Milliseconds.
  */
 const PATIENCE = 1000
+/** And so much longer where all of it has come and is only being checked. Milliseconds. */
+const CHECKING = 4000
 
 /** Reasons of a leader that say nothing about the next: another client's credentials may do. */
 const LEADERS_OWN = new Set(['refused', 'fetch-failed', 'not-in-mirror'])
@@ -73,7 +75,8 @@ export function openAnswers(parts: Parts): Answers {
 
   async function follow(led: Making, job: Job, work: Work): Promise<State> {
     metrics.followed()
-    await Promise.race([led.ended, sleep(PATIENCE, undefined, { ref: false })])
+    await endsWithin(led, PATIENCE)
+    if (job.isRecorded) await endsWithin(led, CHECKING)
     return (await store.has(work.key))
       ? { state: 'ready', key: work.key }
       : stream(job, work, 'join')
@@ -151,6 +154,10 @@ export function openAnswers(parts: Parts): Answers {
   }
 
   return { prepare, hold }
+}
+
+async function endsWithin(led: Making, milliseconds: number): Promise<void> {
+  await Promise.race([led.ended, sleep(milliseconds, undefined, { ref: false })])
 }
 
 function nextMayLead(error: unknown): null {

@@ -67,6 +67,11 @@ export class Job {
     return this.#lost
   }
 
+  /** All of it has come. */
+  get isRecorded(): boolean {
+    return this.#state === 'done'
+  }
+
   /** Whether a reader that begins now gets every byte. */
   get isReadable(): boolean {
     return !this.#retired && (this.#tail === null || this.#tail.isWhole)
