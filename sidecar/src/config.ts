@@ -16,6 +16,9 @@ export interface Upstream {
   proxy?: string | undefined
 }
 
+/** Whose packs/ gitcache-http.conf has as $gitcache_packs. */
+export const DEFAULT_DATA = '/var/cache/nginx-git-cache'
+
 interface Option {
   help: string
   value: string
@@ -183,7 +186,7 @@ export type Config = Readonly<z.infer<typeof schema> & { upstreams: readonly Ups
 
 /** The settings of `serve`. Throws UserError that names every value that will not do. */
 export function serveConfig(raw: RawOptions): Config {
-  const data = one(raw, 'data') ?? '/var/cache/nginx-git-cache'
+  const data = one(raw, 'data') ?? DEFAULT_DATA
   const result = schema.safeParse({
     data,
     socket: one(raw, 'socket') ?? '/run/nginx-git-cache/sidecar.sock',

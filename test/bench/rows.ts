@@ -494,9 +494,10 @@ async function worst(body: string, other: string): Promise<number> {
     ['sh', ['-c', loop, 'sh', '-sS', '-o', '/dev/null', ...post(other), target]],
   ])
   let ended = false
-  loading.finally(() => {
+  const end = () => {
     ended = true
-  })
+  }
+  loading.then(end, end)
   let max = 0
   while (!ended) {
     const begun = performance.now()

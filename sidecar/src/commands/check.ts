@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { emptyRequest } from '../../../njs/src/git/fetch-request.ts'
 import { readProbeAnswer, writeProbe } from '../../../njs/src/git/probe.ts'
-import { one, type RawOptions, readUpstreams, type Upstream } from '../config.ts'
+import { DEFAULT_DATA, one, type RawOptions, readUpstreams, type Upstream } from '../config.ts'
 import { UserError } from '../errors.ts'
 import { gitVersion } from '../git.ts'
 import { VERSION } from '../version.ts'
@@ -17,9 +17,6 @@ export interface Finding {
   text: string
   fix?: string
 }
-
-/** As gitcache-http.conf has it. */
-const DEFAULT_PACKS = '/var/cache/nginx-git-cache/packs'
 
 export async function check(raw: RawOptions): Promise<void> {
   const nginx = findNginx()
@@ -202,7 +199,7 @@ function checkReach(dump: string, nginx: Nginx, raw: RawOptions): Finding[] {
 function packsOf(dump: string): string[] {
   const pattern = /\$gitcache_packs(?:\s*\{\s*default)?\s+"?(\/[^\s";]+)/g
   const all = new Set([...dump.matchAll(pattern)].map((match) => match[1] ?? ''))
-  if (all.size > 1) all.delete(DEFAULT_PACKS)
+  if (all.size > 1) all.delete(`${DEFAULT_DATA}/packs`)
   return [...all]
 }
 

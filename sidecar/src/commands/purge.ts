@@ -1,7 +1,7 @@
 /** `nginx-git-cache purge REPOSITORY`: a leaked secret, a legal removal. Gone at once, also while it is read. */
 import { existsSync } from 'node:fs'
 import { parseRepositoryPath, repositoryId } from '../../../njs/src/git/repository-path.ts'
-import { one, type RawOptions } from '../config.ts'
+import { DEFAULT_DATA, one, type RawOptions } from '../config.ts'
 import { type Purged, purgeBySidecar, takeControl } from '../control.ts'
 import { UserError } from '../errors.ts'
 import { emptyDirectory, layout } from '../layout.ts'
@@ -23,7 +23,7 @@ export function readRepository(text: string): string {
 }
 
 export async function purge(raw: RawOptions, repositories: string[]): Promise<void> {
-  const data = one(raw, 'data') ?? '/var/cache/nginx-git-cache'
+  const data = one(raw, 'data') ?? DEFAULT_DATA
   if (!existsSync(layout(data).packs)) {
     throw new UserError('GITCACHE_DATA', `--data ${data} holds no cache`, "give the sidecar's")
   }

@@ -5,6 +5,7 @@ import { chown, cp, link, mkdir, rm } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { DEFAULT_DATA } from '../config.ts'
 import { UserError } from '../errors.ts'
 import { layout } from '../layout.ts'
 import { canReach, type User } from './users.ts'
@@ -20,7 +21,7 @@ export interface Directories {
 
 export function defaultData(): string {
   return process.getuid?.() === 0
-    ? '/var/cache/nginx-git-cache'
+    ? DEFAULT_DATA
     : path.join(process.env.XDG_CACHE_HOME ?? path.join(homedir(), '.cache'), 'nginx-git-cache')
 }
 

@@ -1,10 +1,9 @@
 /** `nginx-git-cache run`: nginx and the sidecar, supervised, one foreground process. */
 import type { ChildProcess } from 'node:child_process'
 import { existsSync, statSync, writeFileSync } from 'node:fs'
-import type { Server } from 'node:http'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { OPTIONS, one, type RawOptions, readUpstreams, serveConfig } from '../config.ts'
+import { OPTIONS, one, type RawOptions, serveConfig } from '../config.ts'
 import { refuseIfInUse } from '../control.ts'
 import { UserError } from '../errors.ts'
 import { PASSWORD, sampleTarget, startSample } from '../sample/sample.ts'
@@ -25,18 +24,17 @@ import { findUser, type User } from './users.ts'
 
 export async function run(raw: RawOptions): Promise<void> {
   // What the sidecar would refuse is said at once, and not by each of its restarts.
-  serveConfig({ ...raw, socket: [], 'secret-file': [] })
+  const { upstreams: given } = serveConfig({ ...raw, socket: [], 'secret-file': [] })
   const nginx = findNginx()
   const listen = await checkListen(one(raw, 'listen') ?? '')
   const data = path.resolve(one(raw, 'data') ?? defaultData())
-  const given = readUpstreams(raw)
   const user = process.getuid?.() === 0 ? findUser(nginx.user) : null
   const dirs = await makeDirectories(data, user)
   await refuseIfInUse(data)
   await forgetProcesses(dirs)
   const program = await giveToUser(dirs, user)
   const sample = given.length === 0 ? await startSample(data) : null
-  const targets = given.length === 0 ? [sampleTarget(sample as Server)] : given.map(targetOf)
+  const targets = sample === null ? given.map(targetOf) : [sampleTarget(sample)]
   const byPath = given.length > 1 || raw['upstream-by-path'] !== undefined
   const reports = `127.0.0.1:${await freePort()}`
   await writeSite(dirs, nginx, user, { listen, targets, byPath, reports })

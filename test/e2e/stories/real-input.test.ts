@@ -8,7 +8,7 @@ import path from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type CellRun, runCell, through, warm } from '../support/cell.ts'
-import { HIT, HITS, type Operation } from '../support/operations.ts'
+import { HIT, HITS, type Operation, ROUNDS } from '../support/operations.ts'
 import { logs, must, packsMade, results, stack, suites, uniqueId } from '../support/servers.ts'
 import { SUITES } from '../support/stack.ts'
 
@@ -17,9 +17,6 @@ const ENOUGH = 10_000
 
 const name = uniqueId('real').toLowerCase()
 const work = () => path.join(stack().dir, 'work', name)
-
-/** Rounds that bring no pack are `nak` or pass; each that brings one is a hit. */
-const ROUNDS = /^((nak|pass; reason=not-ready|hit),)*hit$/
 
 const operations: Operation[] = [
   { name: 'clone', script: `$GIT clone -q $URL/${name}.git c`, v2: HIT },

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { layOutProduct } from '../support/product.ts'
 import { chosen, DIRECT } from '../support/repositories.ts'
-import { client, must, sh, stack, uniqueId } from '../support/servers.ts'
+import { client, must, onThisMachine, sh, uniqueId } from '../support/servers.ts'
 
 interface Running {
   data: string
@@ -25,6 +25,11 @@ interface Running {
 
 let port = 9400
 
+/** For half a minute; what comes next says what is missing. */
+async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  for (let i = 0; i < 300 && !(await condition()); i++) await sleep(100)
+}
+
 describe.each(chosen())('nginx of %s', (suite) => {
   const RUN = `${layOutProduct()} run`
   const machine = client(suite)
@@ -36,16 +41,14 @@ describe.each(chosen())('nginx of %s', (suite) => {
     port += 1
     const listen = `127.0.0.1:${port}`
     const mark = uniqueId('process')
-    const here = path.join(stack().dir, 'work', mark)
+    const here = onThisMachine(`/w/work/${mark}`)
     await must(
       machine,
       `mkdir -p ${data}; [ -z '${as}' ] || chown www-data ${data}; cd /; : > /w/work/${mark}.out
       { ${as} ${RUN} --data ${data} --listen ${listen} ${options} & echo $! > /w/work/${mark}.pid; wait $!; echo $? > /w/work/${mark}.code; } > /w/work/${mark}.out 2>&1 &`
     )
     const out = () => readFileSync(`${here}.out`, 'utf8')
-    for (let i = 0; i < 300 && !/^ready /m.test(out()) && !existsSync(`${here}.code`); i++) {
-      await sleep(100)
-    }
+    await until(() => /^ready /m.test(out()) || existsSync(`${here}.code`))
     const running: Running = {
       data,
       url: `http://${listen}`,
@@ -63,7 +66,7 @@ describe.each(chosen())('nginx of %s', (suite) => {
       },
       end: async (signal) => {
         await must(machine, `kill -${signal} $(cat /w/work/${mark}.pid)`)
-        for (let i = 0; i < 300 && !existsSync(`${here}.code`); i++) await sleep(100)
+        await until(() => existsSync(`${here}.code`))
         return Number(readFileSync(`${here}.code`, 'utf8'))
       },
       processes: async () => {
@@ -179,7 +182,7 @@ describe.each(chosen())('nginx of %s', (suite) => {
         )
         for (const how of clones) expect(how).toMatch(/^(hit|miss|join|pass; reason=sidecar)$/)
         const again = `sidecar ended (SIGKILL), again in ${pause} ms`
-        for (let i = 0; i < 300 && !first.out().includes(again); i++) await sleep(100)
+        await until(() => first.out().includes(again))
         expect(first.out()).toContain(again)
         // It has opened its socket again.
         expect((await untilHit(first, 'public/sample.git', `--depth ${pause + 1}`)).at(-1)).toBe(
@@ -198,7 +201,7 @@ describe.each(chosen())('nginx of %s', (suite) => {
       expect(await left(processes)).toHaveLength(processes.length)
       expect(await used.end(signal)).toBe(0)
       expect(await left(processes)).toEqual([])
-      const here = used.data.replace('/w', stack().dir)
+      const here = onThisMachine(used.data)
       expect(readdirSync(path.join(here, 'run'))).toEqual([])
       expect(readdirSync(path.join(here, 'tmp'))).toEqual([])
       expect(existsSync(path.join(here, 'nginx/tmp'))).toBe(false)
@@ -212,7 +215,7 @@ describe.each(chosen())('nginx of %s', (suite) => {
     expect(one.out()).toContain(`git config --global url.${one.url}/upstream/.insteadOf ${DIRECT}/`)
     const processes = await one.processes()
     await must(machine, `kill -TERM $(cat ${one.data}/run/nginx.pid)`)
-    for (let i = 0; i < 100 && (await left(processes)).length > 0; i++) await sleep(100)
+    await until(async () => (await left(processes)).length === 0)
     expect(await left(processes)).toEqual([])
     expect(one.out()).toMatch(
       /^nginx-git-cache: nginx ended by itself: see .* \(GITCACHE_NGINX\)$/m

@@ -234,4 +234,4 @@ export const OPERATIONS: Operation[] = [
   },
 ]
 
-export { HIT, HITS }
+export { HIT, HITS, ROUNDS }

@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { docker } from './docker.ts'
-import { client, must, stack } from './servers.ts'
+import { client, must, onThisMachine, stack } from './servers.ts'
 import { nginxConf, type Suite, writeIncludes } from './stack.ts'
 
 export interface PairOptions {
@@ -130,7 +130,7 @@ export async function startPair(options: PairOptions): Promise<Pair> {
     log,
     pid,
     data,
-    dataHere: data.replace('/w', dir),
+    dataHere: onThisMachine(data),
     startSidecar,
     signalSidecar,
     signalNginx,

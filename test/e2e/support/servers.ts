@@ -11,6 +11,9 @@ export type { Ran } from './shells.ts'
 
 export const stack = (): StackInfo => inject('stack')
 
+/** A path of the containers' /w on this machine. */
+export const onThisMachine = (inside: string): string => inside.replace('/w', stack().dir)
+
 export function suites(): Suite[] {
   return Object.keys(stack().nginx) as Suite[]
 }
