@@ -107,20 +107,60 @@ const refuse = {
   },
 }
 
+/**
+ * Each request and subrequest runs a bundle's top level in a context of its own, which makes a function
+ * of every declaration. What stands in these modules, and in all that they import, is made where one
+ * of their functions is first called: nginx's variables and filters do without.
+ */
+const ON_DEMAND = /\/nginx\/upload-pack\.ts$/
+
+/** An esbuild plugin: `code` gives such a module's own bundle. */
+function onDemand(code) {
+  return {
+    name: 'njs-on-demand',
+    setup(builder) {
+      builder.onResolve({ filter: ON_DEMAND }, ({ path: file, resolveDir }) => ({
+        path: path.resolve(resolveDir, file),
+        namespace: 'on-demand',
+      }))
+      builder.onLoad({ filter: /./, namespace: 'on-demand' }, async ({ path: file }) => ({
+        contents: wrap(await code(file)),
+        loader: 'js',
+      }))
+    },
+  }
+}
+
+/** A bundle as a function that runs it, and its exports as functions that call that first. */
+function wrap(code) {
+  const [, list] = /export \{([^}]*)\};\s*$/.exec(code)
+  const names = list.split(',').map((name) => name.trim())
+  const imports = code.match(/^import .*$/gm) ?? []
+  const body = code.replace(/^import .*$|^export [^;]*;\s*$/gm, '')
+  const calls = names.map(
+    (name) => `export function ${name}() { return run().${name}.apply(null, arguments) }`
+  )
+  return [
+    ...imports,
+    `function run() {\n${body}\nreturn { ${names.join(', ')} }\n}`,
+    ...calls,
+  ].join('\n')
+}
+
+async function bundle(entry, plugins) {
+  const result = await build({ ...NJS_OPTIONS, entryPoints: [entry], write: false, plugins })
+  return result.outputFiles[0].text
+}
+
 /** Bundles one entry point, with more plugins of esbuild's where a test weakens it; njs before 0.7.12 cannot read the export that esbuild writes. */
 export async function bundleForNjs(entry, outfile, plugins = []) {
-  const result = await build({
-    ...NJS_OPTIONS,
-    entryPoints: [entry],
-    write: false,
-    plugins: [...plugins, refuse],
-  })
-  const code = result.outputFiles[0].text.replace(
-    /export \{\s*(\S+) as default\s*\};\s*$/,
-    'export default $1;\n'
-  )
+  const all = [...plugins, refuse]
+  const code = await bundle(entry, [onDemand((file) => bundle(file, all)), ...all])
   await mkdir(path.dirname(outfile), { recursive: true })
-  await writeFile(outfile, code)
+  await writeFile(
+    outfile,
+    code.replace(/export \{\s*(\S+) as default\s*\};\s*$/, 'export default $1;\n')
+  )
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

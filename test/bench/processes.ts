@@ -109,6 +109,7 @@ error_log ${dir}/${name}-error.log warn;
 events { worker_connections 4096; }
 http {
   access_log off;
+  sendfile on;
   keepalive_requests 1000000000;`
 }
 
@@ -122,8 +123,8 @@ function nginxConf(dir: string): string {
     proxy_http_version 1.1;
     proxy_read_timeout 600s;
     location / { proxy_pass http://${forge}; proxy_set_header Connection ""; include gitcache/gitcache-location.conf; }
-    location /static/ { alias ${dir}/static/; sendfile on; }
-    location /authorised/ { auth_request /ask; alias ${dir}/static/; sendfile on; error_page 405 = $uri; }
+    location /static/ { alias ${dir}/static/; }
+    location /authorised/ { auth_request /ask; alias ${dir}/static/; error_page 405 = $uri; }
     location = /ask { internal; proxy_pass http://fake/x/git-upload-pack; proxy_set_header Connection ""; proxy_pass_request_body off; proxy_set_header Content-Length ""; }
   }`
   return `load_module /usr/lib/nginx/modules/ngx_http_js_module.so;
