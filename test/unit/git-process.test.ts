@@ -62,3 +62,13 @@ test.each([
   const alias = `alias.end=!echo '${words}' >&2; exit ${status};`
   expect(await runGit(['-c', alias, 'end'])).toMatchObject({ code })
 })
+
+/** sched(7): what one session has of the processors does not depend on what runs in the others. */
+test('what is idle says so for its session as well', async () => {
+  const alias = 'alias.group=!sleep 1; cat /proc/self/autogroup'
+  const groupOf = async (idle: boolean) => (await runGit(['-c', alias, 'group'], { idle })).stdout
+  // Empty where the kernel has no autogroups, or they are off.
+  const group = (await groupOf(false)).replace(/-\d+/, '')
+  expect(group).toMatch(/^(\/autogroup nice 0\n)?$/)
+  expect((await groupOf(true)).replace(/-\d+/, '')).toBe(group.replace('nice 0', 'nice 19'))
+})
