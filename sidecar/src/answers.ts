@@ -75,6 +75,7 @@ export function openAnswers(parts: Parts): Answers {
 
   async function follow(led: Making, job: Job, work: Work): Promise<State> {
     metrics.followed()
+    job.isAwaited = true
     await endsWithin(led, PATIENCE)
     if (job.isRecorded) await endsWithin(led, CHECKING)
     return (await store.has(work.key))
@@ -130,10 +131,11 @@ export function openAnswers(parts: Parts): Answers {
     for (;;) {
       const mirror = await mirrors.find(work.name)
       if (mirror !== null) {
-        return mirrors.using(work.name, () => answerFromMirror(parts, mirror, work, commit))
+        return mirrors.using(work.name, () => update(mirror, work, commit))
       }
       if (!isWhole(work.request)) {
         await answerFromUpstream(parts, work, commit)
+        mirrors.missed(work.name, work.source, work.key)
         return
       }
       const seed = mirrors.adopt(work.name, work.source)
@@ -145,6 +147,14 @@ export function openAnswers(parts: Parts): Answers {
       }
       // A clone on its way will be the mirror: never two transfers of the same history at once.
       await mirrors.making(work.name)
+    }
+  }
+
+  /** From the mirror; from upstream where that is quicker, and the mirror is brought up to date behind it. */
+  async function update(mirror: string, work: Work, commit: Commit): Promise<void> {
+    const ask = () => answerFromUpstream(parts, work, commit)
+    if (!(await mirrors.straight(work.name, work.source, work.request, ask))) {
+      await answerFromMirror(parts, mirror, work, commit)
     }
   }
 

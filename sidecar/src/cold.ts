@@ -1,6 +1,7 @@
 /**
- * An answer from upstream, of a repository that has no mirror: the canonical request is sent, what
- * comes is streamed and spooled, and a whole clone becomes the mirror without a second transfer.
+ * An answer from upstream, of a repository that has no mirror, or one that lacks what a small question
+ * wants: the canonical request is sent, what comes is streamed and spooled, and a whole clone becomes
+ * the mirror without a second transfer.
  */
 import { rm } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -37,7 +38,7 @@ export async function answerFromUpstream(
   work: Work,
   commit: Commit
 ): Promise<string | null> {
-  const { mirrors, store, jobs, metrics, faults } = parts
+  const { store, jobs, metrics, faults } = parts
   const begun = Date.now()
   const answer = await askTwice(work)
   const spool = await store.create(work.name.repository).catch((error: unknown) => {
@@ -49,9 +50,7 @@ export async function answerFromUpstream(
   try {
     await job.record(answer.source)
     metrics.built('upstream', job.size, (Date.now() - begun) / 1000)
-    const repository = await keep(parts, work, spool, (await shared) && !job.lost)
-    if (!isWhole(work.request)) mirrors.missed(work.name, work.source, work.key)
-    return repository
+    return await keep(parts, work, spool, job, await shared)
   } catch (error) {
     await spool.drop()
     throw asPass(faults, error)
@@ -154,16 +153,18 @@ async function keep(
   parts: Parts,
   work: Work,
   spool: SpoolFile,
+  job: Job,
   shared: boolean
 ): Promise<string | null> {
-  const { dirs, idle } = parts
+  const { dirs, idle, checks } = parts
   // A pack for haves may be thin: nobody could tell whether it is whole.
-  if (!shared || work.request.haves.length > 0) {
+  if (!shared || job.lost || work.request.haves.length > 0) {
     await spool.drop()
     return null
   }
   const dir = temporaryName(dirs, 'seed')
-  const sound = await idle(() => isSound(parts, dir, work, spool))
+  const turn = isWhole(work.request) ? idle : checks
+  const sound = await turn(() => isSound(parts, dir, work, spool, job))
   await (sound && isStorable(work.request) ? spool.commit(work.key) : spool.drop())
   if (sound && isWhole(work.request)) {
     return dir
@@ -172,12 +173,22 @@ async function keep(
   return null
 }
 
-async function isSound(parts: Parts, dir: string, work: Work, spool: SpoolFile): Promise<boolean> {
+/** The client is indexing the same bytes, perhaps on the same cores: only who waits for it makes it urgent. */
+async function isSound(
+  parts: Parts,
+  dir: string,
+  work: Work,
+  spool: SpoolFile,
+  job: Job
+): Promise<boolean> {
   const { wants } = work.request
   if (!(await initMirror(work.name, dir))) {
     return false
   }
-  const state = await indexPack(dir, packData(spool.path), isWhole(work.request))
+  const state = await indexPack(dir, packData(spool.path), {
+    whole: isWhole(work.request),
+    idle: !job.isAwaited,
+  })
   // In v0 the advertisement alone gives a shallow upstream away: its history breaks off.
   if (state === 'broken') parts.mirrors.setShallow(work.name)
   return state === 'sound' && (await present(dir, wants)).length === wants.length

@@ -3,7 +3,7 @@
  * began.
  */
 import path from 'node:path'
-import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
+import { type FetchRequest, isStorable } from '../../njs/src/git/fetch-request.ts'
 import type { GitLimit } from './git-limit.ts'
 import { sizeOf } from './layout.ts'
 import type { Metrics } from './metrics.ts'
@@ -29,6 +29,8 @@ export interface FetchState {
   wanted: Set<string>
   refsWanted: boolean
   refsTimer: NodeJS.Timeout | null
+  /** Upstream answers somebody itself. */
+  asking: boolean
   /** Upstream's repository is shallow. */
   shallow: boolean
   /** Fetches since its packs were put together. */
@@ -44,6 +46,7 @@ export function newFetchState(name: MirrorName, dir: string): FetchState {
     wanted: new Set(),
     refsWanted: false,
     refsTimer: null,
+    asking: false,
     shallow: false,
     grown: 0,
   }
@@ -54,6 +57,13 @@ export interface Fetches {
   shared(state: FetchState, source: FetchSource, oids: string[]): Promise<FetchOutcome>
   /** Brings in what the request names and the mirror lacks. Throws Pass or Overloaded. */
   bringIn(state: FetchState, source: FetchSource, request: FetchRequest): Promise<void>
+  /** Runs `ask` where upstream's own answer is quicker than bringing in what the mirror lacks; false where not. */
+  straight(
+    state: FetchState,
+    source: FetchSource,
+    request: FetchRequest,
+    ask: () => Promise<unknown>
+  ): Promise<boolean>
   /** Counts a fetch. A mirror in the making is elsewhere before. */
   measured(before: string, after: string, fetch: () => Promise<FetchOutcome>): Promise<FetchOutcome>
 }
@@ -66,6 +76,15 @@ const FEW = 4
 const MANY_FETCHES = 16
 /** One fetch of all refs for many by id. Milliseconds. */
 const REFRESH_AFTER = 30_000
+
+/** Of a mirror up to this size a checkout is made by upstream as quickly as by us. Bytes. */
+const SMALL = 8 * 1024 * 1024
+
+/** What CI asks for when it knows nothing yet. */
+function isCheckout(request: FetchRequest): boolean {
+  const { deepen, haves, shallows } = request
+  return deepen !== null && haves.length + shallows.length === 0 && isStorable(request)
+}
 
 /** A few commits, as CI checks them out. With a filter they may be blobs, which no ref should keep. */
 function isQuickerById({ filter }: FetchRequest, { oids, contents }: Lacking): boolean {
@@ -215,5 +234,36 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
     }
   }
 
-  return { shared, bringIn, measured }
+  /**
+   * A checkout of a new commit of a small repository: upstream's answer takes one round trip, a fetch
+   * and an answer of ours three. One at a time: for more, one fetch serves all. The refs come behind.
+   */
+  async function straight(
+    state: FetchState,
+    source: FetchSource,
+    request: FetchRequest,
+    ask: () => Promise<unknown>
+  ): Promise<boolean> {
+    if (state.asking || state.fetching !== null || !isCheckout(request)) {
+      return false
+    }
+    state.asking = true
+    try {
+      const { wants } = request
+      const [size, there] = await Promise.all([
+        sizeOf(path.join(state.dir, 'objects/pack')),
+        present(state.dir, wants),
+      ])
+      if (size > SMALL || there.length === wants.length) {
+        return false
+      }
+      await ask()
+    } finally {
+      state.asking = false
+    }
+    shared(state, source, []).catch(() => {})
+    return true
+  }
+
+  return { shared, bringIn, straight, measured }
 }

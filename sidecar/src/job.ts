@@ -31,6 +31,8 @@ interface Aside extends Piece {
 }
 
 export class Job {
+  /** Somebody other than who asked first would have it stored soon. */
+  isAwaited = false
   readonly #spool: SpoolFile
   readonly #splitter
   /** Upstream's own words: its errors are for whoever reads, a mirror's are not. */
@@ -41,6 +43,8 @@ export class Job {
   #size = 0
   #state: 'running' | 'done' | 'failed' = 'running'
   #tail: Tail | null = null
+  /** What was spooled last: who keeps up is spared the disk. */
+  #recent: { from: number; bytes: Uint8Array } | null = null
   /** Why the spool does not have all of it: the disk's error, or null. */
   #lost: unknown = null
   readonly #readers = new Set<{ sent: number }>()
@@ -122,6 +126,7 @@ export class Job {
       try {
         const { handle } = this.#spool
         const { bytesWritten } = await handle.write(rest, 0, rest.length, this.#size)
+        this.#recent = { from: this.#size, bytes: rest.subarray(0, bytesWritten) }
         this.#size += bytesWritten
         rest = rest.subarray(bytesWritten)
       } catch (error) {
@@ -164,6 +169,7 @@ export class Job {
 
   #end(state: 'done' | 'failed'): void {
     this.#state = state
+    this.#recent = null
     this.#events.emit('change')
     this.#closeWhenUnused()
   }
@@ -257,6 +263,10 @@ export class Job {
   async #read(buffer: Buffer, from: number, until: number): Promise<Uint8Array> {
     if (this.#tail !== null && from >= this.#tail.begin) {
       return this.#tail.read(from).subarray(0, until - from)
+    }
+    const { from: start, bytes } = this.#recent ?? { from: 0, bytes: new Uint8Array() }
+    if (from >= start && from < start + bytes.length) {
+      return bytes.subarray(from - start, until - start)
     }
     const end = Math.min(until, this.#tail?.begin ?? until)
     const wanted = Math.min(CHUNK, end - from)

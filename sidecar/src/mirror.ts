@@ -98,11 +98,11 @@ export type PackState = 'sound' | 'broken' | 'damaged'
 export async function indexPack(
   dir: string,
   pack: AsyncIterable<Buffer>,
-  whole: boolean
+  { whole, idle }: { whole: boolean; idle: boolean }
 ): Promise<PackState> {
   const check = whole ? ['--check-self-contained-and-connected'] : []
   const args = ['index-pack', '--stdin', ...check]
-  const { code, stderr } = await git(dir, args, { input: pack, idle: whole })
+  const { code, stderr } = await git(dir, args, { input: pack, idle })
   const broken = code === 1 || /did not receive expected object/.test(stderr)
   return code === 0 ? 'sound' : broken ? 'broken' : 'damaged'
 }

@@ -44,6 +44,13 @@ export interface Mirrors {
   making(name: MirrorName): Promise<unknown> | null
   /** Brings in what the request names and the mirror lacks. Throws Pass or Overloaded. */
   bringIn(name: MirrorName, source: FetchSource, request: FetchRequest): Promise<void>
+  /** Runs `ask` where upstream's own answer is quicker than bringing in what the mirror lacks; false where not. */
+  straight(
+    name: MirrorName,
+    source: FetchSource,
+    request: FetchRequest,
+    ask: () => Promise<unknown>
+  ): Promise<boolean>
   /** Fetches refs once more, as for a tag object that is missing. */
   refresh(name: MirrorName, source: FetchSource): Promise<void>
   /** Makes the mirror of a clone that is about to come. Null where one is in the making already. */
@@ -209,6 +216,7 @@ export function openMirrors(
     remove,
     making: (name) => entryOf(name).making,
     bringIn: (name, source, request) => fetches.bringIn(entryOf(name), source, request),
+    straight: (name, source, request, ask) => fetches.straight(entryOf(name), source, request, ask),
     refresh: async (name, source) => {
       await fetches.shared(entryOf(name), source, [])
     },

@@ -19,6 +19,8 @@ export interface Parts {
   limit: GitLimit
   /** Of what nobody waits for. */
   idle: LimitFunction
+  /** Of the checks of answers that become no mirror: never behind a mirror in the making. */
+  checks: LimitFunction
   log: Logger
   faults: Faults
   metrics: Metrics

@@ -13,6 +13,8 @@ import type { AnswerSource } from './job.ts'
 
 /** How long upstream may think before it answers. Milliseconds. */
 const HEADERS_TIMEOUT = 30_000
+/** What waits in memory while the disk is written: many small chunks are one write then. Bytes. */
+const READ_AHEAD = 256 * 1024
 const MAX_ANSWER = 4 * 1024 * 1024
 const TIMEOUT = 30_000
 const dispatchers = new Map<string, Dispatcher>()
@@ -118,6 +120,7 @@ export async function fetchFromUpstream(
     body: fetch.body,
     headersTimeout: HEADERS_TIMEOUT,
     bodyTimeout: fetch.stallAfter,
+    highWaterMark: READ_AHEAD,
   })
   const { body } = answer
   // Whoever reads it learns of an error; who kills it need not.

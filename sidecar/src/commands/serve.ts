@@ -30,7 +30,7 @@ import { groupId } from './users.ts'
 /** Debian 12's. Older ones lack GIT_CONFIG_GLOBAL (2.32) and fixes of transfers that nobody checked (2.38). */
 const OLDEST_GIT = [2, 39] as const
 
-/** Packs of cold answers that are indexed, and mirrors that are repacked, at once. */
+/** Mirrors that are made of a clone or repacked, at once. */
 const IDLE_PROCESSES = 2
 const DAY = 24 * 3600 * 1000
 
@@ -74,6 +74,7 @@ export async function serve(raw: RawOptions): Promise<void> {
     mirrors,
     limit,
     idle,
+    checks: pLimit(config.gitProcesses),
     faults,
     metrics,
     log,

@@ -2,6 +2,7 @@
  * A repository that the cache has never seen: upstream makes one pack, which the client gets as it
  * comes; the second client hits; a whole clone becomes the mirror without another transfer.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { type CellRun, runCell, through } from '../support/cell.ts'
 import type { Operation } from '../support/operations.ts'
@@ -145,6 +146,26 @@ describe.each(chosen())('nginx of %s', (suite) => {
     expect(packsMade(cached.id)).toBe(0)
   })
 
+  test('a new commit of a small repository: upstream answers, and the mirror is brought up to date', async () => {
+    const repository = await copyOf('main')
+    const [full, shallow] = [ROWS[0] as Cold, ROWS[4] as Cold]
+    await run(suite, through(suite), full, repository)
+    await untilMirrored(dataOf(suite), `/pub/${repository}`)
+    await onUpstream(repository, 'commit main new')
+    const first = await run(suite, through(suite), shallow, repository)
+    expect(first.out).toBe((await run(suite, DIRECT, shallow, repository)).out)
+    expect(results(suite, first.id)).toEqual(['miss'])
+    // The answer, and behind it what the mirror lacked.
+    for (let i = 0; i < 100 && packsMade(first.id) < 2; i++) await sleep(100)
+    expect(packsMade(first.id)).toBe(2)
+    const second = await run(suite, through(suite), shallow, repository)
+    expect(results(suite, second.id).join()).toMatch(HIT)
+    const whole = await run(suite, through(suite), full, repository)
+    expect(whole.out).toBe((await run(suite, DIRECT, full, repository)).out)
+    expect(results(suite, whole.id)).toEqual(['miss'])
+    expect(packsMade(second.id) + packsMade(whole.id)).toBe(0)
+  })
+
   test('upstream sends the bytes of one clone, the mirror included', async () => {
     const repository = await copyOf('main')
     const big =
@@ -156,7 +177,7 @@ describe.each(chosen())('nginx of %s', (suite) => {
     await untilMirrored(dataOf(suite), `/pub/${repository}`)
     expect(cached.out).toBe(direct.out)
     // Apache writes its line when the answer is over, which may be a moment later.
-    await new Promise((resolve) => setTimeout(resolve, 500))
+    await sleep(500)
     const [plain, ours] = [bytesSent(direct.id), bytesSent(cached.id)]
     expect(plain).toBeGreaterThan(3_000_000)
     expect(ours / plain).toBeLessThan(1.02)

@@ -1,7 +1,7 @@
 /** A hundred clients in the same second: one pack, made upstream or here, and each gets the whole of it. */
 import { describe, expect, test } from 'vitest'
 import { through } from '../support/cell.ts'
-import { chosen, copyOf, warmUp } from '../support/repositories.ts'
+import { chosen, copyOf, onUpstream, warmUp } from '../support/repositories.ts'
 import {
   client,
   dataOf,
@@ -98,6 +98,19 @@ describe.each(chosen())('nginx of %s', (suite) => {
     expect(made(all)).toBe(10)
     // From the second miss on a mirror is in the making, by one transfer more.
     expect(all.packs).toBeLessThanOrEqual(11)
+  })
+
+  test('ten new commits of a repository that has a mirror, by ten clients each', async () => {
+    const repository = await copyOf('main')
+    await warmUp(suite, `/pub/${repository}`)
+    await onUpstream(repository, 'for i in 1 2 3 4 5 6 7 8 9 10; do commit side-$i new; done')
+    const options = '--no-tags --depth 1 -b side-$((i % 10 + 1))'
+    const each = await herd(suite, `http://upstream/pub/${repository}`, 10, options)
+    const all = await herd(suite, `${through(suite)}/${repository}`, 100, options)
+    expect(all.states, logs()).toEqual(each.states.map((state) => state.replace(/^1 /, '10 ')))
+    expect(made(all)).toBe(10)
+    // One is upstream's own answer, fetches bring what the others want.
+    expect(all.packs).toBeLessThanOrEqual(5)
   })
 
   test('the first is killed, one dawdles, some come when half is there: nobody minds', async () => {
