@@ -163,13 +163,11 @@ const schema = z.object({
   admin: z.string().optional(),
   reports: z.string().optional(),
   gitProcesses: count,
-  cacheSize: z.union([
-    z.null(),
-    z
-      .string()
-      .regex(/^[1-9][0-9]*[kmgt]?$/i)
-      .transform(bytesOf),
-  ]),
+  cacheSize: z
+    .string()
+    .regex(/^[1-9][0-9]*[kmgt]?$/i, 'give bytes, or a number with k, m, g or t behind it, as 20g')
+    .transform(bytesOf)
+    .nullable(),
   makeMirrors: z.enum(['always', 'second-miss', 'never']),
   queueLength: count,
   perClient: count,

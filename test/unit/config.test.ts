@@ -111,6 +111,10 @@ describe('refused', () => {
       ['--git-processes', '1.5'],
       ['--git-processes 1.5', 'GITCACHE_CONFIG'],
     ],
+    [
+      ['--cache-size', 'lots'],
+      ['--cache-size lots', 'as 20g', 'GITCACHE_CONFIG'],
+    ],
     [['--max-wait=-1'], ['--max-wait -1', 'GITCACHE_CONFIG']],
     [
       ['--log-level', 'loud'],

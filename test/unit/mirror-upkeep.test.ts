@@ -14,9 +14,10 @@ import {
   writeFileSync,
 } from 'node:fs'
 import path from 'node:path'
-import { setImmediate } from 'node:timers/promises'
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import pLimit from 'p-limit'
 import { afterAll, expect, test } from 'vitest'
+import { killAllGit } from '../../sidecar/src/git.ts'
 import { gitLimit } from '../../sidecar/src/git-limit.ts'
 import { prepareLayout } from '../../sidecar/src/layout.ts'
 import { createMetrics } from '../../sidecar/src/metrics.ts'
@@ -76,6 +77,21 @@ async function placeOf(
 
 function packsOf(dir: string, ending: string): string[] {
   return readdirSync(path.join(dir, 'objects/pack')).filter((name) => name.endsWith(ending))
+}
+
+/** Nine commits that no branch has, each fetched by itself: a pack each. Returns their ids. */
+function fetchNine(dir: string): string[] {
+  const main = git(['--git-dir', dir, 'rev-parse', 'main'])
+  const id = ['-c', 'user.name=a', '-c', 'user.email=a@example.org']
+  const tree = git(['--git-dir', upstream, 'mktree'], '')
+  return Array.from({ length: 9 }, (_, i) => {
+    const commit = [...id, '--git-dir', upstream, 'commit-tree', '-m', `${i}`, '-p', main, tree]
+    const oid = git(commit)
+    git(['--git-dir', upstream, 'update-ref', 'refs/pull/1', oid])
+    const fetch = ['fetch', '-q', upstream, `refs/pull/1:${KEEP}/${oid}`]
+    git(['--git-dir', dir, '-c', 'fetch.unpackLimit=1', ...fetch])
+    return oid
+  })
 }
 
 test('each of its files may be damaged, and is found so', async () => {
@@ -148,18 +164,7 @@ test('what a git that was killed has left is removed, and nothing else', async (
 test('upkeep: many packs become few, old keep refs go, and then what only they kept', async () => {
   const { dir, mirrors, upkeep, faults, of } = await setUp('upkeep')
   const now = Date.now()
-  const main = git(['--git-dir', dir, 'rev-parse', 'main'])
-  const id = ['-c', 'user.name=a', '-c', 'user.email=a@example.org']
-  const secrets: string[] = []
-  for (let i = 0; i < 9; i++) {
-    const tree = git(['--git-dir', upstream, 'mktree'], '')
-    const commit = [...id, '--git-dir', upstream, 'commit-tree', '-m', `${i}`, '-p', main, tree]
-    const oid = git(commit)
-    git(['--git-dir', upstream, 'update-ref', 'refs/pull/1', oid])
-    const fetch = ['fetch', '-q', upstream, `refs/pull/1:${KEEP}/${oid}`]
-    git(['--git-dir', dir, '-c', 'fetch.unpackLimit=1', ...fetch])
-    secrets.push(oid)
-  }
+  const secrets = fetchNine(dir)
   expect(packsOf(dir, '.pack').length).toBeGreaterThan(8)
   await upkeep.run(now)
   expect(packsOf(dir, '.pack').length).toBeLessThan(8)
@@ -184,6 +189,30 @@ test('upkeep: many packs become few, old keep refs go, and then what only they k
   expect(git(['--git-dir', dir, 'fsck', '--no-dangling'])).toBe('')
   expect(await isSound(dir, of)).toBe(true)
   expect(await mirrors.find(of)).toBe(dir)
+})
+
+test('a repack that is killed, whenever, leaves a mirror of which nothing is lost', async () => {
+  const { dir, of } = await setUp('killed')
+  fetchNine(dir)
+  const objects = (of: string) => git(['--git-dir', of, 'rev-list', '--objects', '--all'])
+  const copy = path.join(work.dir, 'killed-copy.git')
+  let killed = 0
+  for (let after = 0, whole = false; !whole; after += 8) {
+    rmSync(copy, { recursive: true, force: true })
+    cpSync(dir, copy, { recursive: true })
+    const repacking = improve(copy)
+    await sleep(after)
+    killAllGit()
+    whole = (await repacking).code === 0
+    if (!whole) killed += 1
+    await removeLeftBehind(copy)
+    expect(await isSound(copy, of), `after ${after} ms`).toBe(true)
+    expect(git(['--git-dir', copy, 'fsck', '--no-dangling'])).toBe('')
+    expect(objects(copy)).toBe(objects(dir))
+    expect((await improve(copy)).code).toBe(0)
+    expect(packsOf(copy, '.pack').length).toBeLessThan(8)
+  }
+  expect(killed).toBeGreaterThan(2)
 })
 
 test('a mirror that nobody has used for long is removed', async () => {

@@ -17,6 +17,6 @@ test.each([
 })
 
 test('the name of an upstream becomes the name of a file', () => {
-  expect(holdName('https://git.example.org:8443')).toBe('hold-https___git.example.org_8443')
+  expect(holdName('https://git.example.org:8443')).toBe('hold-https%3A%2F%2Fgit.example.org%3A8443')
   expect(holdName('http://../../etc')).not.toContain('/')
 })

@@ -17,5 +17,5 @@ export function secondsToHold(status: number, retryAfter: string): number {
 
 /** `upstream`: as $gitcache_upstream names it. */
 export function holdName(upstream: string): string {
-  return 'hold-' + upstream.replace(/[^A-Za-z0-9.-]/g, '_')
+  return 'hold-' + encodeURIComponent(upstream)
 }

@@ -48,9 +48,12 @@ function redirect(r: NginxRequest, act: Act): void {
     refuseClient(r, act.refusal)
     return
   }
-  // A filter in the location of hits would do this too, in a JavaScript context of its own.
   if (act.location === 'hit') {
+    // A filter in the location of hits would do this too, in a JavaScript context of its own.
     resultHeader(r)
+    // The error_page of this status: a redirect would keep the method, and nginx sends no file to a POST.
+    r.return(405)
+    return
   }
   r.internalRedirect(internal(r, act.location))
 }
