@@ -29,8 +29,6 @@ export interface FetchState {
   wanted: Set<string>
   refsWanted: boolean
   refsTimer: NodeJS.Timeout | null
-  /** When all refs were last asked for: milliseconds since the epoch. */
-  refreshed: number
   /** Upstream answers somebody itself. */
   asking: boolean
   /** Upstream's repository is shallow. */
@@ -48,7 +46,6 @@ export function newFetchState(name: MirrorName, dir: string): FetchState {
     wanted: new Set(),
     refsWanted: false,
     refsTimer: null,
-    refreshed: 0,
     asking: false,
     shallow: false,
     grown: 0,
@@ -77,7 +74,7 @@ const MAX_BY_OID = 64
 const FEW = 4
 /** Each brings a pack, in all of which git then looks for each object. */
 const MANY_FETCHES = 16
-/** Refs may be many: one fetch of them for all that was fetched by id meanwhile. Milliseconds. */
+/** One fetch of all refs for many by id. Milliseconds. */
 const REFRESH_AFTER = 30_000
 
 /** Of a mirror up to this size a checkout is made by upstream as quickly as by us. Bytes. */
@@ -149,7 +146,6 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
     state.wanted = new Set()
     state.refsWanted = false
     if (refs) {
-      state.refreshed = Date.now()
       return counted(state, () => fetchRefs(state.dir, source))
     }
     const outcome = await byOid(state, source, oids)
@@ -240,7 +236,7 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
 
   /**
    * A checkout of a new commit of a small repository: upstream's answer takes one round trip, a fetch
-   * and an answer of ours three. One at a time: for more, one fetch serves all. That comes behind it.
+   * and an answer of ours three. Once until the refs are brought in: for more, one fetch serves all.
    */
   async function straight(
     state: FetchState,
@@ -248,7 +244,8 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
     request: FetchRequest,
     ask: () => Promise<unknown>
   ): Promise<boolean> {
-    if (state.asking || state.fetching !== null || !isCheckout(request)) {
+    const busy = state.asking || state.fetching !== null || state.refsTimer !== null
+    if (busy || !isCheckout(request)) {
       return false
     }
     state.asking = true
@@ -265,10 +262,7 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
     } finally {
       state.asking = false
     }
-    // Where many commits are new, refs bring all of them. (With a filter a want may be a blob, which
-    // no ref should keep.)
-    const refs = request.filter !== null || Date.now() - state.refreshed > REFRESH_AFTER
-    shared(state, source, refs ? [] : request.wants).catch(() => {})
+    refreshSoon(state, source)
     return true
   }
 

@@ -172,7 +172,7 @@ export function spawnGit(args: string[], options: GitOptions = {}): GitProcess {
     return notStarted(done)
   }
   track(child)
-  if (options.idle && child.pid !== undefined) idleSession(child.pid)
+  if (options.idle) idleSession(child)
   if (options.stallAfter !== undefined) endWhenSilent(child, options.stallAfter)
   const kill = () => child.pid !== undefined && killGroup(child.pid)
   // A child that exits early closes its end; its exit status says what there is to say.
@@ -193,12 +193,15 @@ const ASK_AGAIN = 200
  * Each git has a session of its own, and with autogroups, sched(7), sessions share the processors
  * alike, whatever the class of what runs in them: what is idle has to say so for its session too.
  */
-function idleSession(pid: number, tries = 3): void {
+function idleSession(child: ChildProcess, tries = 3): void {
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) {
+    return
+  }
   try {
-    writeFileSync(`/proc/${pid}/autogroup`, '19')
+    writeFileSync(`/proc/${child.pid}/autogroup`, '19')
   } catch (error) {
     const busy = (error as NodeJS.ErrnoException).code === 'EAGAIN'
-    if (busy && tries > 1) setTimeout(idleSession, ASK_AGAIN, pid, tries - 1).unref()
+    if (busy && tries > 1) setTimeout(idleSession, ASK_AGAIN, child, tries - 1).unref()
   }
 }
 

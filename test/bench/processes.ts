@@ -36,6 +36,8 @@ export interface Bench {
   cold(): Promise<void>
   /** CPU seconds of all that serves on our side, and of all of upstream. */
   cpu(): { ours: number; upstream: number }
+  /** Of our nginx, which has one. */
+  worker(): number
   /** Kilobytes. */
   sidecarMemory(): number
   stop(): Promise<void>
@@ -299,6 +301,12 @@ export async function startBench(dir: string, repos: string): Promise<Bench> {
       ours: cpuOfTree(pidIn(`${dir}/nginx.pid`)) + cpuOfTree(sidecar?.pid ?? -1),
       upstream: cpuOfTree(apache.pid ?? -1) + cpuIn(path.join(dir, 'cpu.log')),
     }),
+    worker: () => {
+      const pid = pidIn(`${dir}/nginx.pid`)
+      return Number(
+        readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').at(-1)
+      )
+    },
     sidecarMemory: () => {
       const status = readFileSync(`/proc/${sidecar?.pid}/status`, 'utf8')
       return Number(/VmHWM:\s+(\d+)/.exec(status)?.[1])

@@ -103,3 +103,16 @@ test('the export is one that njs before 0.7.12 reads', async () => {
   expect(code).toMatch(/^export default \w+;$/m)
   expect(code).not.toContain('export {')
 })
+
+/** Each subrequest would make every function of a bundle's top level anew. */
+test('what only requests need is made where one is read', async () => {
+  const root = path.resolve(import.meta.dirname, '../..')
+  const out = path.join(work.dir, 'gitcache.js')
+  await bundleForNjs(path.join(root, 'njs/src/main.ts'), out)
+  const code = await readFile(out, 'utf8')
+  expect(code).toMatch(/^ +function parseFetchRequest\w*\(/m)
+  expect(code).not.toMatch(/^function parseFetchRequest/m)
+  expect(code.match(/^(async )?function /gm)?.length).toBeLessThan(50)
+  // The runtime's own modules cannot be imported from inside a function.
+  expect(code).not.toMatch(/^ +import /m)
+})
