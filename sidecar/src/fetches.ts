@@ -236,7 +236,7 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
 
   /**
    * A checkout of a new commit of a small repository: upstream's answer takes one round trip, a fetch
-   * and an answer of ours three. Once until the refs are brought in: for more, one fetch serves all.
+   * and an answer of ours three. One at a time: for more at once, one fetch serves all. The refs come behind.
    */
   async function straight(
     state: FetchState,
@@ -244,8 +244,7 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
     request: FetchRequest,
     ask: () => Promise<unknown>
   ): Promise<boolean> {
-    const busy = state.asking || state.fetching !== null || state.refsTimer !== null
-    if (busy || !isCheckout(request)) {
+    if (state.asking || state.fetching !== null || !isCheckout(request)) {
       return false
     }
     state.asking = true
