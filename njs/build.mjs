@@ -109,8 +109,8 @@ const refuse = {
 
 /**
  * Each request and subrequest runs a bundle's top level in a context of its own, which makes a function
- * of every declaration. What stands in these modules, and in all that they import, is made where one
- * of their functions is first called: nginx's variables and filters do without.
+ * of every declaration. What stands in these modules, and in all that they import, is made anew by
+ * each call of what they export, which is one a request: nginx's variables and filters do without.
  */
 const ON_DEMAND = /\/nginx\/upload-pack\.ts$/
 

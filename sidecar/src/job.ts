@@ -264,9 +264,9 @@ export class Job {
     if (this.#tail !== null && from >= this.#tail.begin) {
       return this.#tail.read(from).subarray(0, until - from)
     }
-    const { from: start, bytes } = this.#recent ?? { from: 0, bytes: new Uint8Array() }
-    if (from >= start && from < start + bytes.length) {
-      return bytes.subarray(from - start, until - start)
+    const recent = this.#recent
+    if (recent !== null && from >= recent.from && from < recent.from + recent.bytes.length) {
+      return recent.bytes.subarray(from - recent.from, until - recent.from)
     }
     const end = Math.min(until, this.#tail?.begin ?? until)
     const wanted = Math.min(CHUNK, end - from)

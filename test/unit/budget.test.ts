@@ -2,13 +2,20 @@
 import { existsSync, mkdirSync, utimesSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { pino } from 'pino'
-import { afterAll, expect, test } from 'vitest'
+import { afterAll, expect, test, vi } from 'vitest'
 import { openBudget } from '../../sidecar/src/budget.ts'
 import { prepareLayout } from '../../sidecar/src/layout.ts'
 import { createMetrics } from '../../sidecar/src/metrics.ts'
 import type { MirrorSize, Mirrors } from '../../sidecar/src/mirrors.ts'
 import { openStore, repositoryTag } from '../../sidecar/src/store.ts'
 import { scratch } from '../support/git.ts'
+
+/** A disk of 100,000 bytes, of which budget.ts keeps 5,000 free. */
+const disk = vi.hoisted(() => ({ free: 0 }))
+vi.mock('node:fs/promises', async (original) => ({
+  ...(await original<typeof import('node:fs/promises')>()),
+  statfs: async () => ({ bsize: 1, blocks: 100_000, bavail: disk.free }),
+}))
 
 const work = scratch()
 afterAll(work.remove)
@@ -19,6 +26,7 @@ let serial = 0
 /** A data directory with mirrors of these sizes; `busy` ones refuse to be removed. */
 async function setUp(limit: number, mirrors: (MirrorSize & { busy?: boolean })[] = []) {
   serial += 1
+  disk.free = 100_000
   const dirs = await prepareLayout(path.join(work.dir, `data-${serial}`))
   let left = mirrors
   const fake = {
@@ -103,3 +111,19 @@ test('an answer that is stored counts at once', async () => {
   await budget.enforce()
   expect(data.packs()).toHaveLength(1)
 })
+
+test.each([
+  { free: 5000, left: [1, 2, 3, 4] },
+  { free: 4999, left: [2, 3, 4] },
+  { free: 2900, left: [4] },
+  { free: 0, left: [] },
+])(
+  'a twentieth of the disk stays free, whatever is allowed: of $free bytes, $left',
+  async ({ free, left }) => {
+    const data = await setUp(1e12)
+    for (const n of [1, 2, 3, 4]) data.pack(n, n)
+    disk.free = free
+    await data.open().enforce()
+    expect(data.packs()).toEqual(left)
+  }
+)
