@@ -1,6 +1,5 @@
 /** The contract script as one file for an engine: the bundle of njs/build.mjs, requests put in. */
-import { mkdtemp, readFile, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { bundleForNjs } from '../../njs/build.mjs'
 import { crc32 } from '../../njs/src/git/gzip.ts'
@@ -9,9 +8,8 @@ import { GOLDEN, GOLDEN_SCOPE } from '../support/cases.ts'
 import { RECORDED } from '../support/fixtures.ts'
 import { fetchOf } from '../support/wire.ts'
 
-/** Writes the bundle into a new temporary directory and gives its path: `core.test.mjs`. */
-export async function contractBundle(): Promise<string> {
-  const dir = await mkdtemp(path.join(tmpdir(), 'gitcache-contract-'))
+/** Writes the bundle into the directory and gives its path: `core.test.mjs`. */
+export async function contractBundle(dir: string): Promise<string> {
   const file = path.join(dir, 'core.test.mjs')
   await bundleForNjs(path.join(import.meta.dirname, 'core.test.entry.ts'), file)
   const code = await readFile(file, 'utf8')

@@ -115,4 +115,6 @@ test('what only requests need is made where one is read', async () => {
   expect(code.match(/^(async )?function /gm)?.length).toBeLessThan(50)
   // The runtime's own modules cannot be imported from inside a function.
   expect(code).not.toMatch(/^ +import /m)
+  // The same bundle wherever it is built.
+  expect(code).not.toContain(root)
 })

@@ -3,10 +3,9 @@
  * the same bundle in every njs that is supported.
  */
 import { spawnSync } from 'node:child_process'
-import { rmSync } from 'node:fs'
-import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { CASES } from '../support/cases.ts'
+import { scratch } from '../support/git.ts'
 import { contractBundle } from './bundle.ts'
 
 const DENO = ['npx', '--yes', 'deno@2.9.6']
@@ -49,11 +48,13 @@ const ENGINES: Engine[] = [
   { name: 'deno', command: [...DENO, 'run'], present: answers([...DENO, '--version']) !== null },
 ]
 
+// Made here, not taken from the path of a bundle: where its build fails there is none.
+const work = scratch()
+afterAll(work.remove)
 let bundle = ''
 beforeAll(async () => {
-  bundle = await contractBundle()
+  bundle = await contractBundle(work.dir)
 })
-afterAll(() => rmSync(path.dirname(bundle), { recursive: true, force: true }))
 
 for (const { name, present } of ENGINES) {
   if (!present) {
