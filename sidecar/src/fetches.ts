@@ -17,6 +17,7 @@ import {
   type MirrorName,
   present,
 } from './mirror.ts'
+import { hasObjects } from './object-lookup.ts'
 import { Overloaded, Pass } from './protocol.ts'
 
 export interface FetchState {
@@ -179,22 +180,26 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
     state.refsTimer.unref()
   }
 
+  function look(state: FetchState, request: FetchRequest): Promise<Lacking> {
+    return limit.look(() => lacking(state.dir, request))
+  }
+
   /** By id first, then by refs, then by id alone. Each with this client's own credentials at least once. */
   async function bringIn(
     state: FetchState,
     source: FetchSource,
     request: FetchRequest
   ): Promise<void> {
-    let lacks = await lacking(state.dir, request)
+    let lacks = await look(state, request)
     if (isQuickerById(request, lacks)) {
       if ((await shared(state, source, lacks.oids)) === 'overloaded') throw new Overloaded(503)
-      lacks = await lacking(state.dir, request)
+      lacks = await look(state, request)
     }
     if (lacks.oids.length > 0 || lacks.contents) {
       const outcome = await shared(state, source, [])
       if (outcome === 'overloaded') throw new Overloaded(503)
       if (outcome === 'shallow') state.shallow = true
-      lacks = await lacking(state.dir, request)
+      lacks = await look(state, request)
     }
     if (lacks.contents || lacks.oids.length > MAX_BY_OID || state.shallow) {
       throw new Pass(state.shallow ? 'shallow-upstream' : 'not-in-mirror')
@@ -212,7 +217,7 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
     oids: string[]
   ): Promise<void> {
     const outcome = await limit(turnOf(state.name), () => byOid(state, source, oids))
-    const lacks = await lacking(state.dir, request)
+    const lacks = await look(state, request)
     if (lacks.oids.length > 0 || lacks.contents) {
       throw new Pass(outcome === 'ok' ? 'not-in-mirror' : 'fetch-failed')
     }
@@ -224,12 +229,13 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
     source: FetchSource,
     haves: string[]
   ): Promise<void> {
-    if (haves.length === 0 || (await present(state.dir, haves)).length > 0) {
+    const known = (oids: string[]) => limit.look(() => present(state.dir, oids))
+    if (haves.length === 0 || (await known(haves)).length > 0) {
       return
     }
     const first = haves.slice(0, 1)
     await limit(turnOf(state.name), () => byOid(state, source, first))
-    if ((await present(state.dir, first)).length === 0) {
+    if ((await known(first)).length === 0) {
       throw new Pass('not-in-mirror')
     }
   }
@@ -249,12 +255,10 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
     }
     state.asking = true
     try {
-      const { wants } = request
-      const [size, there] = await Promise.all([
-        sizeOf(path.join(state.dir, 'objects/pack')),
-        present(state.dir, wants),
-      ])
-      if (size > SMALL || there.length === wants.length) {
+      if (
+        (await sizeOf(path.join(state.dir, 'objects/pack'))) > SMALL ||
+        (await hasObjects(state.dir, request.wants))
+      ) {
         return false
       }
       await ask()

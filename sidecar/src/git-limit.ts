@@ -2,11 +2,14 @@
  * At most so many git processes at once. First come first served within a repository, and the
  * repositories take turns, so that a hundred requests for one do not starve the others.
  */
+import pLimit from 'p-limit'
 import { Pass } from './protocol.ts'
 
 /** Rejects with Pass `busy` where the queue is full. `turn`: who shares a place in the round. */
 export interface GitLimit {
   <T>(turn: string, work: () => Promise<T>): Promise<T>
+  /** A short question to a mirror: as many more at once, so that none waits for somebody's pack. */
+  look<T>(work: () => Promise<T>): Promise<T>
   running(): number
   waiting(): number
 }
@@ -54,5 +57,9 @@ export function gitLimit(processes: number, queueLength: number): GitLimit {
     }
   }
 
-  return Object.assign(limited, { running: () => running, waiting: () => waiting })
+  return Object.assign(limited, {
+    look: pLimit(processes),
+    running: () => running,
+    waiting: () => waiting,
+  })
 }

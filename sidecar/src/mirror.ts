@@ -251,8 +251,11 @@ async function unreachableOf(dir: string, oids: string[]): Promise<string[]> {
   if (oids.length > ONE_BY_ONE) {
     return oids
   }
-  const states = await Promise.all(oids.map((oid) => reachable(dir, [oid])))
-  return oids.filter((_, i) => !states[i])
+  const unreachable: string[] = []
+  for (const oid of oids) {
+    if (!(await reachable(dir, [oid]))) unreachable.push(oid)
+  }
+  return unreachable
 }
 
 /** A walk of these trees alone finds all that the filter leaves in. */

@@ -27,11 +27,12 @@ export async function answerFromMirror(
 
 async function bringInTags(parts: Parts, mirror: string, work: Work, tags: string[]) {
   const oids = tagOids(tags)
-  if ((await present(mirror, oids)).length === oids.length) {
+  const known = () => parts.limit.look(() => present(mirror, oids))
+  if ((await known()).length === oids.length) {
     return
   }
   await parts.mirrors.refresh(work.name, work.source)
-  if ((await present(mirror, oids)).length !== oids.length) {
+  if ((await known()).length !== oids.length) {
     throw new Pass('not-in-mirror', 'a tag')
   }
 }

@@ -48,3 +48,19 @@ test('a failure makes room as well', async () => {
   await expect(limit('a', () => Promise.reject(new Error('no')))).rejects.toThrow('no')
   expect(await limit('a', async () => 1)).toBe(1)
 })
+
+test('looks wait for no pack, and no more of them run at once than packs may', async () => {
+  const limit = gitLimit(2, 0)
+  const { begun, add, end } = jobs(limit)
+  for (const name of ['a', 'b']) add(name, name)
+  const looking: (() => void)[] = []
+  const looks = [1, 2, 3].map(() => limit.look(() => new Promise<void>((end) => looking.push(end))))
+  await new Promise((resolve) => setTimeout(resolve, 0))
+  expect([begun.length, looking.length]).toEqual([2, 2])
+  for (let i = 0; i < 3; i++) {
+    looking.shift()?.()
+    await new Promise((resolve) => setTimeout(resolve, 0))
+  }
+  await Promise.all(looks)
+  for (let i = 0; i < 2; i++) await end()
+})

@@ -5,6 +5,8 @@ import { chosen, cloneState, copyOf, DIRECT } from '../support/repositories.ts'
 import { client, logs, must, results, stack, uniqueId, untilMirrored } from '../support/servers.ts'
 
 const CLIENTS = 20
+/** Before /usr/bin in a sidecar's PATH. */
+const WRAPPER = '/usr/local/sbin/git'
 
 describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
   const sidecar = stack().sidecar[suite] as string
@@ -80,6 +82,47 @@ describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
     await pair.stop()
   })
 
+  test('one git at once and two who wait: the others pass, and asking a mirror starts no more', async () => {
+    const args = ['--git-processes', '1', '--queue-length', '2']
+    const name = uniqueId('queue')
+    const pair = await startPair({ name, suite, args })
+    const repository = await copyOf('main')
+    await cloneState(suite, pair.url, repository, '--bare', pair.log)
+    await untilMirrored(pair.dataHere, `/pub/${repository}`)
+    const look = `*/pairs/${name}/*cat-file*) sleep 0.2 ;;`
+    await wrapGit(`${look} *upload-pack*/pairs/${name}/*) sleep 1 ;;`)
+    const most = mostChildren(`$(cat ${pair.data}/../sidecar.pid)`)
+    const answered = await sameAsDirect(pair, repository)
+    // A pack, a look, and two that are idle.
+    expect(await most()).toBeLessThanOrEqual(4)
+    expect(answered).toContain('pass; reason=busy')
+    expect(answered).toContain('miss')
+    await untilHit(pair, repository)
+    await must(sidecar, `rm ${WRAPPER}`)
+    await pair.stop()
+  })
+
+  /** What git's arguments decide before it runs, as a pattern of sh's case. */
+  async function wrapGit(pattern: string): Promise<void> {
+    const script = `#!/bin/sh\ncase "$*" in ${pattern} esac\nexec /usr/bin/git "$@"\n`
+    await must(sidecar, `printf '%s' "$SCRIPT" > ${WRAPPER}; chmod 755 ${WRAPPER}`, {
+      SCRIPT: script,
+    })
+  }
+
+  /** Counts a process's children again and again until it is asked for the most that it saw. */
+  function mostChildren(pid: string): () => Promise<number> {
+    const flag = `/tmp/${uniqueId('count')}`
+    const count = `most=0; while [ -e ${flag} ]; do
+      set -- $(cat /proc/$0/task/$0/children); [ $# -gt $most ] && most=$#
+    done; echo $most`
+    const seen = must(sidecar, `touch ${flag}; timeout 60 sh -c '${count}' ${pid}`)
+    return async () => {
+      await must(sidecar, `rm ${flag}`)
+      return Number(await seen)
+    }
+  }
+
   /**
    * By prlimit(1) for each git of this sidecar. With 8 MB it does not begin, with 12 it begins and
    * cannot map a pack of 6 MB.
@@ -97,22 +140,14 @@ git update-ref refs/heads/main $(git commit-tree -m big -p main $tree); git repa
   describe('what git may use', () => {
     const name = uniqueId('limited')
     const limits = `/w/pairs/${name}/limits`
-    const wrapper = '/usr/local/sbin/git'
     let pair: Pair
     beforeAll(async () => {
       pair = await startPair({ name, suite, args: ['--make-mirrors', 'always'] })
-      await must(
-        sidecar,
-        `cat > ${wrapper} <<'END'
-#!/bin/sh
-case "$*" in */pairs/${name}/*) [ -s ${limits} ] && exec prlimit $(cat ${limits}) /usr/bin/git "$@" ;; esac
-exec /usr/bin/git "$@"
-END
-chmod 755 ${wrapper}`
-      )
+      const limited = `[ -s ${limits} ] && exec prlimit $(cat ${limits}) /usr/bin/git "$@"`
+      await wrapGit(`*/pairs/${name}/*) ${limited} ;;`)
     })
     afterAll(async () => {
-      await must(sidecar, `rm -f ${wrapper}`)
+      await must(sidecar, `rm -f ${WRAPPER}`)
       await pair.stop()
     })
 
