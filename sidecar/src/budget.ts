@@ -16,7 +16,13 @@ import { readAnswerName, type Store, shardsOf } from './store.ts'
 /** Of the file system, where no size is given; and what stays free of it in any case. */
 const SHARE = 0.5
 const FLOOR = 0.05
-const PERIOD = 60_000
+/** All files are measured so often. Milliseconds. */
+const MEASURE = 60_000
+/**
+ * And so often the disk is asked what is free: an answer on its way may be gigabytes. Not more often:
+ * what was removed and is still being read frees nothing yet, and more would go in its place.
+ */
+const LOOK = 10_000
 
 interface Stored {
   bytes: number
@@ -32,7 +38,7 @@ export interface Budget {
   stored(key: string, bytes: number, tag: string): void
   /** An answer was served from its file. */
   used(key: string): void
-  /** Removes what is too much; resolves when that is done. */
+  /** Removes what is too much, as last measured; resolves when that is done. */
   enforce(): Promise<void>
   /** Bytes as last measured. */
   sizes(): { packs: number; mirrors: number; mirrorCount: number; limit: number }
@@ -56,7 +62,7 @@ export function openBudget(parts: BudgetParts): Budget {
   const { dirs, store, mirrors, log, faults, metrics, limit } = parts
   const packs = new Map<string, Stored>()
   /** As they were at the last look: to walk through all of them for each answer would cost too much. */
-  let measured = { mirrors: [] as MirrorSize[], tmp: 0 }
+  let measured = { mirrors: [] as MirrorSize[], tmp: 0, at: 0 }
   let allowed = limit ?? 0
   const begun = Date.now()
   let running: Promise<void> | null = null
@@ -88,7 +94,12 @@ export function openBudget(parts: BudgetParts): Budget {
   }
 
   async function measure(): Promise<void> {
-    measured = { mirrors: await mirrors.sizes(), tmp: await sizeOf(dirs.tmp) }
+    measured = { mirrors: await mirrors.sizes(), tmp: await sizeOf(dirs.tmp), at: Date.now() }
+  }
+
+  async function look(): Promise<void> {
+    if (Date.now() - measured.at > MEASURE) await measure()
+    await trim()
   }
 
   /** Bytes that are too many. */
@@ -133,7 +144,7 @@ export function openBudget(parts: BudgetParts): Budget {
       if (tooMuch <= 0) break
       tooMuch -= await one.drop()
     }
-    log.info({ bytes: before - tooMuch }, 'evicted')
+    if (tooMuch < before) log.info({ bytes: before - tooMuch }, 'evicted')
   }
 
   async function drop(key: string, pack: Stored): Promise<number> {
@@ -166,14 +177,14 @@ export function openBudget(parts: BudgetParts): Budget {
     .then(scan)
     .then(measure)
     .catch((error: unknown) => faults('GITCACHE_EVICT', error))
-  const enforce = () => ready.then(() => once(() => measure().then(trim)))
-  const timer = setInterval(enforce, PERIOD)
+  const enforce = () => ready.then(() => once(look))
+  const timer = setInterval(enforce, LOOK)
   timer.unref()
 
   return {
     stored: (key, bytes, tag) => {
       packs.set(key, { bytes, used: Date.now(), again: false, tag })
-      ready.then(() => once(trim))
+      enforce()
     },
     used: (key) => {
       const pack = packs.get(key)

@@ -127,3 +127,16 @@ test.each([
     expect(data.packs()).toEqual(left)
   }
 )
+
+test('a disk that fills up while nothing is stored is seen within seconds', async () => {
+  const data = await setUp(1e12)
+  for (const n of [1, 2, 3, 4]) data.pack(n, n)
+  vi.useFakeTimers({ toFake: ['setInterval'] })
+  const budget = data.open()
+  await budget.enforce()
+  disk.free = 2900
+  vi.advanceTimersByTime(10_000)
+  vi.useRealTimers()
+  await vi.waitFor(() => expect(data.packs()).toEqual([4]), { timeout: 5000 })
+  budget.stop()
+})
