@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { IncomingHttpHeaders } from 'node:http'
 import { isIP } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { gunzipSync } from 'node:zlib'
 import { Agent, buildConnector, type Dispatcher, ProxyAgent, request } from 'undici'
 import type { Upstream as Asked } from '../../njs/src/git/authorize.ts'
@@ -15,6 +16,11 @@ import type { AnswerSource } from './job.ts'
 const HEADERS_TIMEOUT = 30_000
 /** What waits in memory while the disk is written: many small chunks are one write then. Bytes. */
 const READ_AHEAD = 256 * 1024
+/** Each chunk is a write to disk, and wakes nginx and the client: Apache's 8 kB cost a third of a relay. Bytes. */
+const LONG = 1024 * 1024
+const ENOUGH = 64 * 1024
+/** Milliseconds. */
+const GATHER = 4
 const MAX_ANSWER = 4 * 1024 * 1024
 const TIMEOUT = 30_000
 const dispatchers = new Map<string, Dispatcher>()
@@ -126,11 +132,21 @@ export async function fetchFromUpstream(
   // Whoever reads it learns of an error; who kills it need not.
   body.on('error', () => {})
   const source = {
-    stdout: body as AsyncIterable<Buffer>,
+    stdout: gathered(body as AsyncIterable<Buffer>),
     done: Promise.resolve({ code: 0, stderr: '' }),
     kill: () => void body.destroy(),
   }
   return { status: answer.statusCode, headers: answer.headers, source }
+}
+
+/** In its own chunks up to LONG, so that what is short is not late; then what GATHER brings is one. */
+async function* gathered(body: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
+  let size = 0
+  for await (const chunk of body) {
+    yield chunk
+    size += chunk.length
+    if (size > LONG && chunk.length < ENOUGH) await sleep(GATHER)
+  }
 }
 
 async function readBounded(body: AsyncIterable<Buffer>): Promise<Buffer | null> {

@@ -1,0 +1,93 @@
+/** How an answer of upstream is read: each byte, the first at once, and of a long one many packets as one piece. */
+import { once } from 'node:events'
+import { createServer, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, expect, test } from 'vitest'
+import { fetchFromUpstream } from '../../sidecar/src/upstream-http.ts'
+
+let answer: (response: ServerResponse) => Promise<void> = async () => {}
+const server = createServer((_, response) => {
+  answer(response)
+})
+server.listen(0, '127.0.0.1')
+await once(server, 'listening')
+afterAll(() => {
+  server.closeAllConnections()
+  server.close()
+})
+const { port } = server.address() as AddressInfo
+
+async function fetched() {
+  const upstream = { name: 'http://test', url: `http://127.0.0.1:${port}` }
+  const fetch = { body: '0000', family: 2, stallAfter: 10_000 } as const
+  const { status, source } = await fetchFromUpstream(upstream, '/a.git', {}, fetch)
+  expect(status).toBe(200)
+  return source
+}
+
+/** As Apache hands on what a CGI program says. */
+const PACKET = 8000
+
+function packets(count: number): Buffer[] {
+  return Array.from({ length: count }, (_, i) => Buffer.alloc(PACKET, i % 251))
+}
+
+test('a long answer comes whole, in fewer pieces than it was sent', async () => {
+  const sent = packets(600)
+  answer = async (response) => {
+    for (const [i, packet] of sent.entries()) {
+      if (!response.write(packet)) await once(response, 'drain')
+      if (i % 4 === 0) await sleep(1)
+    }
+    response.end()
+  }
+  const { stdout } = await fetched()
+  const pieces: Buffer[] = []
+  for await (const piece of stdout) pieces.push(piece)
+  expect(Buffer.concat(pieces).equals(Buffer.concat(sent))).toBe(true)
+  let begun = 0
+  const late = pieces.filter((piece) => {
+    begun += piece.length
+    return begun > 2 * 1024 * 1024
+  })
+  const bytes = late.reduce((sum, { length }) => sum + length, 0)
+  expect(bytes / late.length).toBeGreaterThan(1.5 * PACKET)
+})
+
+test('what has come is not kept back until more comes', async () => {
+  let next = () => {}
+  answer = async (response) => {
+    for (const packet of packets(5)) {
+      response.write(packet)
+      await new Promise<void>((resolve) => {
+        next = resolve
+      })
+    }
+    response.end()
+  }
+  const { stdout } = await fetched()
+  let size = 0
+  for await (const piece of stdout) {
+    size += piece.length
+    // Upstream says no more before this was read.
+    if (size % PACKET === 0) next()
+  }
+  expect(size).toBe(5 * PACKET)
+})
+
+test('an answer that breaks off is an error, early or late', async () => {
+  for (const count of [1, 400]) {
+    answer = async (response) => {
+      for (const packet of packets(count)) response.write(packet)
+      await sleep(50)
+      response.destroy()
+    }
+    const { stdout } = await fetched()
+    await expect(
+      (async () => {
+        for await (const _ of stdout);
+      })()
+    ).rejects.toThrow()
+  }
+})
