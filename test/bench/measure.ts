@@ -126,6 +126,17 @@ export async function timed(command: string, args: string[], work?: string): Pro
   return time
 }
 
+const ROUNDS = 3
+
+/** Each in turn, some times over, so that what else the machine does meets them all. Medians. */
+export async function inTurns(...measures: (() => Promise<number>)[]): Promise<number[]> {
+  const figures = measures.map((): number[] => [])
+  for (let i = 0; i < ROUNDS; i++) {
+    for (const [n, measure] of measures.entries()) figures[n]?.push(await measure())
+  }
+  return figures.map(median)
+}
+
 export function median(values: number[]): number {
   const sorted = [...values].sort((a, b) => a - b)
   return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN

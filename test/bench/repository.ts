@@ -7,7 +7,7 @@
  */
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 
 export interface Shape {
@@ -162,6 +162,10 @@ export async function repositoryOf(root: string, shape: Shape): Promise<string> 
 /** What an earlier run has pushed is gone. */
 export function reset(dir: string): void {
   git(dir, 'update-ref', 'refs/heads/main', 'refs/bench/base')
+  // New commits are loose, and nothing else is.
+  const objects = path.join(dir, 'objects')
+  const loose = readdirSync(objects).filter((name) => /^[0-9a-f]{2}$/.test(name))
+  for (const name of loose) rmSync(path.join(objects, name), { recursive: true })
 }
 
 const WHO = {
