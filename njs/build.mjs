@@ -11,6 +11,7 @@ const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
  * and line: classes, destructuring, array spread, for-of, generators, default parameters.
  */
 export const NJS_OPTIONS = {
+  absWorkingDir: root,
   bundle: true,
   format: 'esm',
   platform: 'neutral',
@@ -120,11 +121,12 @@ function onDemand(code) {
     name: 'njs-on-demand',
     setup(builder) {
       builder.onResolve({ filter: ON_DEMAND }, ({ path: file, resolveDir }) => ({
-        path: path.resolve(resolveDir, file),
+        // From the root: esbuild writes it into the bundle, which is the same wherever it is built.
+        path: path.relative(root, path.resolve(resolveDir, file)),
         namespace: 'on-demand',
       }))
       builder.onLoad({ filter: /./, namespace: 'on-demand' }, async ({ path: file }) => ({
-        contents: wrap(await code(file)),
+        contents: wrap(await code(path.join(root, file))),
         loader: 'js',
       }))
     },
