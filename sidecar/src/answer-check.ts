@@ -3,7 +3,7 @@
  * after a new start of the machine no answer is where nginx looks before its two ends have been
  * looked at. In each life all are read once, slowly, and their packs' checksums compared.
  */
-import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
 import { mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -11,6 +11,7 @@ import { LRUCache } from 'lru-cache'
 import pLimit from 'p-limit'
 import type { Faults } from './faults.ts'
 import type { Layout } from './layout.ts'
+import { packSum } from './pack-check.ts'
 import { packData } from './pack-data.ts'
 import { type AnswerName, readAnswerName, type Store, shardsOf } from './store.ts'
 
@@ -20,11 +21,6 @@ const FLUSH = '0000'
 /** Between two answers that are read, so that clients have the disk: milliseconds, and times what it took. */
 const PAUSE = 20
 const SHARE = 3
-/** As long as the checksums of sha1 and sha256. */
-const CHECKSUMS = [
-  ['sha1', 20],
-  ['sha256', 32],
-] as const
 
 /** Takes all answers away from nginx where the machine was started anew. */
 export async function hideAfterBoot(dirs: Layout): Promise<void> {
@@ -134,22 +130,12 @@ async function looksWhole(file: string): Promise<boolean> {
 export async function isWhole(file: string): Promise<boolean> {
   try {
     if (!(await looksWhole(file))) return false
-    const sums = CHECKSUMS.map(([name, length]) => ({ length, hash: createHash(name) }))
-    let last: Buffer = Buffer.alloc(0)
-    for await (const piece of packData(file)) {
-      const bytes = Buffer.concat([last, piece])
-      const end = Math.max(0, bytes.length - 32)
-      for (const { hash } of sums) hash.update(bytes.subarray(0, end))
-      last = bytes.subarray(end)
+    const sums = [packSum('sha1'), packSum('sha256')]
+    for await (const piece of packData(createReadStream(file))) {
+      for (const sum of sums) sum.push(piece)
     }
-    return last.length === 32 && sums.some(({ length, hash }) => endsWith(last, hash, length))
+    return sums.some((sum) => sum.isRight())
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'ENOENT'
   }
-}
-
-/** `last`: the 32 bytes at the pack's end; the hash has all before them. */
-function endsWith(last: Buffer, hash: ReturnType<typeof createHash>, length: number): boolean {
-  const sum = hash.update(last.subarray(0, last.length - length)).digest()
-  return sum.equals(last.subarray(last.length - length))
 }

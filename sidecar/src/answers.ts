@@ -4,8 +4,9 @@
  */
 import type { IncomingHttpHeaders } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { isWhole } from '../../njs/src/git/fetch-request.ts'
 import type { Reason } from '../../njs/src/git/reasons.ts'
-import { answerFromUpstream, isWhole } from './cold.ts'
+import { answerFromUpstream } from './cold.ts'
 import type { FaultCode } from './faults.ts'
 import type { Job } from './job.ts'
 import type { Commit } from './jobs.ts'
@@ -33,6 +34,8 @@ interface Making {
  * for the CPU that the sidecar needs for a few. Milliseconds.
  */
 const PATIENCE = 1000
+/** Where more than so many wait already, as long as nobody may have to wait for a sign of life (--commit-after). */
+const CROWD = 16
 /** And so much longer where all of it has come and is only being checked. Milliseconds. */
 const CHECKING = 4000
 
@@ -75,8 +78,8 @@ export function openAnswers(parts: Parts): Answers {
 
   async function follow(led: Making, job: Job, work: Work): Promise<State> {
     metrics.followed()
-    job.isAwaited = true
-    await endsWithin(led, PATIENCE)
+    const others = job.hurry()
+    await endsWithin(led, others > CROWD ? config.commitAfter * 1000 : PATIENCE)
     if (job.isRecorded) await endsWithin(led, CHECKING)
     return (await store.has(work.key))
       ? { state: 'ready', key: work.key }

@@ -3,19 +3,16 @@
  * wants: the canonical request is sent, what comes is streamed and spooled, and a whole clone becomes
  * the mirror without a second transfer.
  */
-import { rm } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { errors } from 'undici'
 import { askTags } from '../../njs/src/git/authorize.ts'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { SERVICE } from '../../njs/src/git/classify.ts'
-import { type FetchRequest, isStorable } from '../../njs/src/git/fetch-request.ts'
+import { isStorable, isWhole } from '../../njs/src/git/fetch-request.ts'
+import { type Checked, check, discard } from './cold-check.ts'
 import { asPass } from './faults.ts'
 import type { Job } from './job.ts'
 import type { Commit } from './jobs.ts'
-import { temporaryName } from './layout.ts'
-import { indexPack, initMirror, present } from './mirror.ts'
-import { packData } from './pack-data.ts'
 import type { Parts } from './parts.ts'
 import { Overloaded, Pass } from './protocol.ts'
 import type { SpoolFile } from './store.ts'
@@ -25,12 +22,6 @@ import type { Work } from './work.ts'
 /** Before the one retry of a 429 or 5xx. Seconds. */
 const RETRY_AFTER = 1
 const MAX_RETRY_AFTER = 5
-
-/** The pack holds the whole history of its wants: a mirror can be made of it. */
-export function isWhole(request: FetchRequest): boolean {
-  const { haves, shallows, deepen, filter } = request
-  return haves.length + shallows.length === 0 && deepen === null && filter === null
-}
 
 /** Returns a repository under tmp/ that holds all that was sent, where it can become the mirror. */
 export async function answerFromUpstream(
@@ -46,12 +37,15 @@ export async function answerFromUpstream(
     throw asPass(faults, error)
   })
   const job = jobs.open(work, spool, true)
-  const shared = say(parts, job, work, commit)
+  const checking = check(parts, work, job, say(parts, job, work, commit))
+  // It may fail while the answer is still coming.
+  checking.catch(() => {})
   try {
     await job.record(answer.source)
     metrics.built('upstream', job.size, (Date.now() - begun) / 1000)
-    return await keep(parts, work, spool, job, await shared)
+    return await keep(work, spool, await checking)
   } catch (error) {
+    checking.then(discard, () => {})
     await spool.drop()
     throw asPass(faults, error)
   } finally {
@@ -145,51 +139,13 @@ function isUnaskedShallow(job: Job, work: Work): boolean {
   return job.answer.shallowInfo && deepen === null && shallows.length === 0
 }
 
-/**
- * Stores the answer once git has indexed its pack (the trailer's checksum is right) and every want
- * is in it. Returns the repository that it was indexed in where that can become a mirror.
- */
-async function keep(
-  parts: Parts,
-  work: Work,
-  spool: SpoolFile,
-  job: Job,
-  shared: boolean
-): Promise<string | null> {
-  const { dirs, idle, checks } = parts
-  // A pack for haves may be thin: nobody could tell whether it is whole.
-  if (!shared || job.lost || work.request.haves.length > 0) {
-    await spool.drop()
-    return null
-  }
-  const dir = temporaryName(dirs, 'seed')
-  const turn = isWhole(work.request) ? idle : checks
-  const sound = await turn(() => isSound(parts, dir, work, spool, job))
+/** Stores the answer where it is sound. Returns the repository that can become the mirror. */
+async function keep(work: Work, spool: SpoolFile, checked: Checked): Promise<string | null> {
+  const { sound, dir } = checked
   await (sound && isStorable(work.request) ? spool.commit(work.key) : spool.drop())
   if (sound && isWhole(work.request)) {
     return dir
   }
-  await rm(dir, { recursive: true, force: true })
+  await discard(checked)
   return null
-}
-
-/** The client is indexing the same bytes, perhaps on the same cores: only who waits for it makes it urgent. */
-async function isSound(
-  parts: Parts,
-  dir: string,
-  work: Work,
-  spool: SpoolFile,
-  job: Job
-): Promise<boolean> {
-  const { wants } = work.request
-  if (!(await initMirror(work.name, dir))) {
-    return false
-  }
-  const state = await indexPack(dir, packData(spool.path), {
-    whole: isWhole(work.request),
-    idle: !job.isAwaited,
-  })
-  // In v0 the advertisement alone gives a shallow upstream away: its history breaks off.
-  if (state === 'broken') parts.mirrors.setShallow(work.name)
-  return state === 'sound' && (await present(dir, wants)).length === wants.length
 }

@@ -31,8 +31,6 @@ interface Aside extends Piece {
 }
 
 export class Job {
-  /** Somebody other than who asked first would have it stored soon. */
-  isAwaited = false
   readonly #spool: SpoolFile
   readonly #splitter
   /** Upstream's own words: its errors are for whoever reads, a mirror's are not. */
@@ -40,6 +38,7 @@ export class Job {
   readonly #events = new EventEmitter().setMaxListeners(0)
   readonly #asides: Aside[] = []
   #progressBytes = 0
+  #awaitedBy = 0
   #size = 0
   #state: 'running' | 'done' | 'failed' = 'running'
   #tail: Tail | null = null
@@ -79,6 +78,23 @@ export class Job {
   /** Whether a reader that begins now gets every byte. */
   get isReadable(): boolean {
     return !this.#retired && (this.#tail === null || this.#tail.isWhole)
+  }
+
+  /** Somebody other than who asked first would have it stored soon. */
+  get isAwaited(): boolean {
+    return this.#awaitedBy > 0
+  }
+
+  /** One more awaits it. Returns how many did before. */
+  hurry(): number {
+    this.#awaitedBy += 1
+    this.#events.emit('change')
+    return this.#awaitedBy - 1
+  }
+
+  /** Resolves when it has ended; with `orAwaited`, also as soon as somebody awaits it. */
+  async ended(orAwaited = false): Promise<void> {
+    while (this.#state === 'running' && !(orAwaited && this.isAwaited)) await this.#change()
   }
 
   /** Ends it in the middle, for everyone. */
@@ -256,6 +272,25 @@ export class Job {
         return
       } else {
         await this.#change()
+      }
+    }
+  }
+
+  /** What is spooled, as it comes. Throws where not all of the answer comes, or the disk did not take it. */
+  async *spooled(): AsyncGenerator<Buffer> {
+    let at = 0
+    for (;;) {
+      if (this.#lost !== null) throw this.#lost
+      if (at < this.#size) {
+        const bytes = await this.#read(Buffer.allocUnsafe(CHUNK), at, this.#size)
+        yield Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
+        at += bytes.length
+      } else if (this.#state === 'running') {
+        await this.#change()
+      } else if (this.#state === 'done' && this.answer.complete && !this.answer.failed) {
+        return
+      } else {
+        throw new Error('the answer breaks off')
       }
     }
   }

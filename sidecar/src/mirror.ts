@@ -39,9 +39,6 @@ const FETCH = [
   '--no-recurse-submodules',
 ]
 
-/** A mirror is made with a file a ref, 24,000 of them, each synced; packed right after, in one synced file. */
-const FAST_REFS = ['-c', 'core.fsync=committed,-reference']
-
 /**
  * `overloaded`: upstream said 429 or 5xx, which is every client's affair and not this one's.
  * `broken`: what the mirror should hold already is not there.
@@ -80,7 +77,7 @@ export async function finishMirror(
   dir: string,
   idle: boolean
 ): Promise<FetchOutcome> {
-  const outcome = await fetch(tmp, source, REFSPECS, { settings: FAST_REFS, idle })
+  const outcome = await fetch(tmp, source, REFSPECS, idle)
   if (outcome !== 'ok') {
     await rm(tmp, { recursive: true, force: true })
     return outcome
@@ -174,12 +171,11 @@ async function fetch(
   dir: string,
   source: FetchSource,
   specs: string[],
-  options: { settings?: string[]; idle?: boolean } = {}
+  idle = false
 ): Promise<FetchOutcome> {
-  const args = [...(options.settings ?? []), ...FETCH, source.url, ...specs]
-  const { code, stderr } = await git(dir, args, {
+  const { code, stderr } = await git(dir, [...FETCH, source.url, ...specs], {
     env: source.env,
-    idle: options.idle ?? false,
+    idle,
     stallAfter: source.stallAfter,
   })
   if (/shallow roots are not allowed/.test(stderr)) {

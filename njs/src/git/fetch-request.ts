@@ -171,3 +171,9 @@ export function finishRequest(request: FetchRequest): Parsed {
 export function isStorable(request: FetchRequest): boolean {
   return request.deepen === null || request.deepen.indexOf('deepen-since') !== 0
 }
+
+/** The pack holds the whole history of its wants: a mirror can be made of it. */
+export function isWhole(request: FetchRequest): boolean {
+  const known = request.haves.length + request.shallows.length
+  return known === 0 && request.deepen === null && request.filter === null
+}

@@ -65,6 +65,10 @@ const ROWS = [
   { name: 'depth-1 clones', options: '--depth 1' },
 ]
 
+/** In the middle of its pack upstream says nothing for three seconds. */
+const SLOW =
+  'git update-ref refs/tags/big $(head -c 300000 /dev/urandom | git hash-object -w --stdin); touch slow-pack'
+
 describe.each(chosen())('nginx of %s', (suite) => {
   const SIZE = suite === 'trixie' ? 100 : 20
 
@@ -133,6 +137,43 @@ describe.each(chosen())('nginx of %s', (suite) => {
     expect([a.packs, b.packs]).toEqual([0, 0])
     expect(made(a) + made(b)).toBe(0)
     await untilMirrored(dataOf(suite), `/pub/${repository}`)
+  })
+
+  test('a crowd waits for the file, the first few follow the stream', async () => {
+    const repository = await copyOf('main', SLOW)
+    const expected = await direct(suite, repository, SIZE, '--mirror --depth 1')
+    const all = await herd(suite, `${through(suite)}/${repository}`, SIZE, '--mirror --depth 1')
+    expect(all.states.join(), logs()).toBe(expected)
+    expect([all.packs, made(all)], JSON.stringify(all.how)).toEqual([1, 1])
+    const { join = 0, hit = 0 } = all.how
+    expect(join + hit).toBe(SIZE - 1)
+    expect(join).toBeGreaterThan(0)
+    expect(join).toBeLessThanOrEqual(17)
+  })
+
+  test('answers that come slowly keep no other from being stored', async () => {
+    const options = '--mirror --depth 1'
+    const [quick, ...three] = await Promise.all([
+      copyOf('main'),
+      ...[1, 2, 3].map(() => copyOf('main', SLOW)),
+    ])
+    const next = (repository: string) => herd(suite, `${through(suite)}/${repository}`, 1, options)
+    const running = three.map((repository) =>
+      herd(suite, `${through(suite)}/${repository}`, 3, options)
+    )
+    let ended = 0
+    for (const one of running) one.finally(() => ended++)
+    expect(made(await next(quick))).toBe(1)
+    await expect.poll(async () => (await next(quick)).how, { timeout: 10_000 }).toEqual({ hit: 1 })
+    expect(ended).toBe(0)
+    const all = await Promise.all(running)
+    for (const [i, repository] of three.entries()) {
+      expect(all[i]?.states.join()).toBe(await direct(suite, repository, 3, options))
+      expect([all[i]?.packs, made(all[i] as Herd)]).toEqual([1, 1])
+      await expect
+        .poll(async () => (await next(repository)).how, { timeout: 10_000 })
+        .toEqual({ hit: 1 })
+    }
   })
 
   test('upstream is overloaded: it is asked twice, not twenty times', async () => {

@@ -1,4 +1,5 @@
 /** What a story does with the shared servers: run commands in them, read what they logged. */
+import { spawnSync } from 'node:child_process'
 import { globSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { inject } from 'vitest'
@@ -121,10 +122,13 @@ export function packsMade(id: string): number {
   return linesOf('packs.log').filter((line) => line === id).length
 }
 
-/** Waits until the sidecar whose data is there (on this machine) has a mirror of the repository. */
+/**
+ * Waits until the sidecar whose data is there (on this machine) has a mirror of the repository. It is
+ * made at idle priority, with a file a ref: 24,000 of them take ten seconds, on a busy machine more.
+ */
 export async function untilMirrored(data: string, repository: string): Promise<void> {
   const name = repository.replace(/\.git$/, '')
-  for (let i = 0; i < 300; i++) {
+  for (let i = 0; i < 1200; i++) {
     if (mirrorNames(data).includes(name)) return
     await new Promise((resolve) => setTimeout(resolve, 100))
   }
@@ -149,7 +153,14 @@ export function logs(): string {
     .map((suite) => `nginx-${suite}-main-error.log`)
     .concat('upstream-error.log')
     .map((file) => `--- ${file} ---\n${tail(path.join(dir, 'log', file))}`)
+    .concat(suites().map((suite) => `--- sidecar-${suite} ---\n${sidecarLog(suite)}`))
     .join('\n')
+}
+
+function sidecarLog(suite: Suite): string {
+  const args = ['logs', '--tail', '8', stack().sidecar[suite] ?? '']
+  const { stdout, stderr } = spawnSync('docker', args, { encoding: 'utf8', timeout: 10_000 })
+  return `${stdout}${stderr}`.trimEnd()
 }
 
 function tail(file: string): string {
