@@ -4,7 +4,7 @@
  */
 import type { IncomingHttpHeaders } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { isWhole } from '../../njs/src/git/fetch-request.ts'
+import { type FetchRequest, isStorable, isWhole } from '../../njs/src/git/fetch-request.ts'
 import type { Reason } from '../../njs/src/git/reasons.ts'
 import { answerFromUpstream } from './cold.ts'
 import type { FaultCode } from './faults.ts'
@@ -34,7 +34,10 @@ interface Making {
  * for the CPU that the sidecar needs for a few. Milliseconds.
  */
 const PATIENCE = 1000
-/** Where more than so many wait already, as long as nobody may have to wait for a sign of life (--commit-after). */
+/**
+ * Where more than so many wait already, until it is time for a sign of life (--commit-after): for a
+ * hundred streams the sidecar would need longer than nginx for as many files.
+ */
 const CROWD = 16
 /** And so much longer where all of it has come and is only being checked. Milliseconds. */
 const CHECKING = 4000
@@ -61,6 +64,8 @@ export function openAnswers(parts: Parts): Answers {
 
   /** Waits for whoever leads; leads where nobody does, at most once. */
   async function find(work: Work): Promise<State> {
+    const patience = Math.min(config.commitAfter, config.maxWait / 2) * 1000
+    let until = Date.now() + patience
     for (;;) {
       const led = making.get(work.key)
       // Whoever has ended has stored before: looking in this order, nothing is made twice.
@@ -69,21 +74,26 @@ export function openAnswers(parts: Parts): Answers {
       }
       if (led !== undefined) {
         const joined = await led.others.catch(nextMayLead)
-        if (joined !== null) return follow(led, joined, work)
+        if (joined === null) continue
+        await waitForFile(led, joined, work, until)
+        if (await store.has(work.key)) continue
+        const useful = joined.isReadable && (joined.isRunning || joined.isRecorded)
+        if (useful || until === 0) return stream(joined, work, 'join')
+        // It broke off while he waited, and he has nothing of it yet: he asks once more.
+        until = 0
       } else if (!making.has(work.key)) {
         return stream(await lead(work).first, work, 'miss')
       }
     }
   }
 
-  async function follow(led: Making, job: Job, work: Work): Promise<State> {
+  /** `until`: how long at most where there is a crowd, milliseconds since the epoch. */
+  async function waitForFile(led: Making, job: Job, work: Work, until: number): Promise<void> {
     metrics.followed()
-    const others = job.hurry()
-    await endsWithin(led, others > CROWD ? config.commitAfter * 1000 : PATIENCE)
+    const isCrowd = job.hurry() > CROWD && willBeStored(work.request)
+    do await endsWithin(led, PATIENCE)
+    while (isCrowd && job.isRunning && !job.lost && Date.now() < until)
     if (job.isRecorded) await endsWithin(led, CHECKING)
-    return (await store.has(work.key))
-      ? { state: 'ready', key: work.key }
-      : stream(job, work, 'join')
   }
 
   function stream(job: Job, work: Work, result: 'miss' | 'join'): State {
@@ -167,6 +177,11 @@ export function openAnswers(parts: Parts): Answers {
   }
 
   return { prepare, hold }
+}
+
+/** Unless something goes wrong, and whoever makes it: upstream's answers to haves are not. */
+function willBeStored(request: FetchRequest): boolean {
+  return isStorable(request) && request.haves.length === 0
 }
 
 async function endsWithin(led: Making, milliseconds: number): Promise<void> {

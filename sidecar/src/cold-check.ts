@@ -1,4 +1,5 @@
 /** Whether upstream's answer may serve others: its pack is undamaged and every want is in it. */
+import { createReadStream } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { isWhole } from '../../njs/src/git/fetch-request.ts'
 import type { Job } from './job.ts'
@@ -7,6 +8,7 @@ import { indexPack, initMirror, present } from './mirror.ts'
 import { checkPack } from './pack-check.ts'
 import { packData } from './pack-data.ts'
 import type { Parts } from './parts.ts'
+import { repositoryTag } from './store.ts'
 import type { Work } from './work.ts'
 
 export interface Checked {
@@ -32,6 +34,9 @@ export async function check(
   }
   // The client works on the same bytes, perhaps on the same cores: only who waits makes it urgent.
   await job.ended(!isWhole(request))
+  if (job.lost || !(job.isRunning || job.isRecorded)) {
+    return { sound: false, dir: null }
+  }
   if (isWhole(request)) {
     return parts.idle(() => index(parts, work, job))
   }
@@ -55,7 +60,7 @@ async function index(parts: Parts, work: Work, job: Job): Promise<Checked> {
 
 async function isIndexed(parts: Parts, dir: string, work: Work, job: Job): Promise<boolean> {
   const { wants } = work.request
-  if (job.lost || !(await initMirror(work.name, dir))) {
+  if (!(await initMirror(work.name, dir))) {
     return false
   }
   const state = await indexPack(dir, packData(job.spooled()), {
@@ -65,6 +70,30 @@ async function isIndexed(parts: Parts, dir: string, work: Work, job: Job): Promi
   // In v0 the advertisement alone gives a shallow upstream away: its history breaks off.
   if (state === 'broken') parts.mirrors.setShallow(work.name)
   return state === 'sound' && (await present(dir, wants)).length === wants.length
+}
+
+/**
+ * What was stored without git is given to git behind it: upstream copies packed objects without
+ * looking at them, and a checksum over damaged ones is right. The answer goes where git refuses it.
+ */
+export function confirm(parts: Parts, work: Work): void {
+  parts.idle(() => gitTakes(parts, work)).catch(() => {})
+}
+
+async function gitTakes(parts: Parts, work: Work): Promise<void> {
+  const { dirs, store, faults } = parts
+  const { key, name } = work
+  const dir = temporaryName(dirs, 'seed')
+  try {
+    if (!(await initMirror(name, dir))) return
+    const pack = packData(createReadStream(store.fileOf(key)))
+    const state = await indexPack(dir, pack, { whole: false, idle: true })
+    if (state === 'sound' || state === 'unknown' || !(await store.has(key))) return
+    faults('GITCACHE_UPSTREAM_DAMAGED', 'git index-pack', { repo: name.repository })
+    await store.remove(key, repositoryTag(name.repository))
+  } finally {
+    await discard({ sound: false, dir })
+  }
 }
 
 export async function discard({ dir }: Checked): Promise<void> {

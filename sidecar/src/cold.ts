@@ -9,7 +9,7 @@ import { askTags } from '../../njs/src/git/authorize.ts'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { SERVICE } from '../../njs/src/git/classify.ts'
 import { isStorable, isWhole } from '../../njs/src/git/fetch-request.ts'
-import { type Checked, check, discard } from './cold-check.ts'
+import { type Checked, check, confirm, discard } from './cold-check.ts'
 import { asPass } from './faults.ts'
 import type { Job } from './job.ts'
 import type { Commit } from './jobs.ts'
@@ -43,9 +43,9 @@ export async function answerFromUpstream(
   try {
     await job.record(answer.source)
     metrics.built('upstream', job.size, (Date.now() - begun) / 1000)
-    return await keep(work, spool, await checking)
+    return await keep(parts, work, spool, await checking)
   } catch (error) {
-    checking.then(discard, () => {})
+    checking.then(discard).catch(() => {})
     await spool.drop()
     throw asPass(faults, error)
   } finally {
@@ -140,9 +140,16 @@ function isUnaskedShallow(job: Job, work: Work): boolean {
 }
 
 /** Stores the answer where it is sound. Returns the repository that can become the mirror. */
-async function keep(work: Work, spool: SpoolFile, checked: Checked): Promise<string | null> {
+async function keep(
+  parts: Parts,
+  work: Work,
+  spool: SpoolFile,
+  checked: Checked
+): Promise<string | null> {
   const { sound, dir } = checked
-  await (sound && isStorable(work.request) ? spool.commit(work.key) : spool.drop())
+  const stored = sound && isStorable(work.request)
+  await (stored ? spool.commit(work.key) : spool.drop())
+  if (stored && dir === null) confirm(parts, work)
   if (sound && isWhole(work.request)) {
     return dir
   }

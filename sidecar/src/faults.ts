@@ -20,6 +20,10 @@ const FAULTS = {
     'git failed on a mirror; the request was passed',
     'look at memory and at limits of processes; a damaged mirror is found and made anew',
   ],
+  GITCACHE_UPSTREAM_DAMAGED: [
+    'upstream sent a pack that git does not take; its answer was not kept',
+    'run git fsck on the repository upstream',
+  ],
   GITCACHE_PACK_DAMAGED: ['a stored answer is damaged and was removed', 'look at the disk'],
   GITCACHE_EVICT: ['--data could not be looked through', 'look at the mode of --data'],
   GITCACHE_UPKEEP: ['upkeep of a mirror failed; it is used as it is', 'see the error'],

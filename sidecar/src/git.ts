@@ -88,7 +88,7 @@ const STDERR_KEPT = 8192
 
 /** git exits with 128 for this as for a damaged repository; only its words tell them apart. */
 const STARVED =
-  /out of memory|cannot allocate memory|cannot fork|cannot create async|unable to create thread|resource temporarily unavailable|too many open files/i
+  /out of memory|cannot allocate memory|cannot fork|cannot create async|unable to create thread|resource temporarily unavailable|too many open files|no space left|quota exceeded/i
 
 /**
  * Where process groups are written down while they run, so that the next life ends what a SIGKILL

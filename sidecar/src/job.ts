@@ -70,12 +70,16 @@ export class Job {
     return this.#lost
   }
 
-  /** All of it has come. */
-  get isRecorded(): boolean {
-    return this.#state === 'done'
+  get isRunning(): boolean {
+    return this.#state === 'running'
   }
 
-  /** Whether a reader that begins now gets every byte. */
+  /** All of it has come. */
+  get isRecorded(): boolean {
+    return this.#state === 'done' && this.answer.complete && !this.answer.failed
+  }
+
+  /** Whether a reader that begins now gets every byte that there is. */
   get isReadable(): boolean {
     return !this.#retired && (this.#tail === null || this.#tail.isWhole)
   }
@@ -94,7 +98,7 @@ export class Job {
 
   /** Resolves when it has ended; with `orAwaited`, also as soon as somebody awaits it. */
   async ended(orAwaited = false): Promise<void> {
-    while (this.#state === 'running' && !(orAwaited && this.isAwaited)) await this.#change()
+    while (this.isRunning && !(orAwaited && this.isAwaited)) await this.#change()
   }
 
   /** Ends it in the middle, for everyone. */
@@ -285,9 +289,9 @@ export class Job {
         const bytes = await this.#read(Buffer.allocUnsafe(CHUNK), at, this.#size)
         yield Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
         at += bytes.length
-      } else if (this.#state === 'running') {
+      } else if (this.isRunning) {
         await this.#change()
-      } else if (this.#state === 'done' && this.answer.complete && !this.answer.failed) {
+      } else if (this.isRecorded) {
         return
       } else {
         throw new Error('the answer breaks off')

@@ -88,8 +88,8 @@ export async function finishMirror(
   return 'ok'
 }
 
-/** `broken`: links lead out of the pack. */
-export type PackState = 'sound' | 'broken' | 'damaged'
+/** `broken`: links lead out of the pack. `unknown`: git met a limit of the machine. */
+export type PackState = 'sound' | 'broken' | 'damaged' | 'unknown'
 
 /** Indexes a pack in `dir`, whose trailer git checks. With `whole`, each link must stay in the pack. */
 export async function indexPack(
@@ -100,6 +100,9 @@ export async function indexPack(
   const check = whole ? ['--check-self-contained-and-connected'] : []
   const args = ['index-pack', '--stdin', ...check]
   const { code, stderr } = await git(dir, args, { input: pack, idle })
+  if (code === -1) {
+    return 'unknown'
+  }
   const broken = code === 1 || /did not receive expected object/.test(stderr)
   return code === 0 ? 'sound' : broken ? 'broken' : 'damaged'
 }

@@ -13,6 +13,8 @@ export interface Store {
   /** Called with each answer that is stored, and its bytes. */
   onStored: (key: string, bytes: number, repository: string) => void
   has(key: string): Promise<boolean>
+  /** Where it is, if it is there. */
+  fileOf(key: string): string
   /** A new file under tmp/, to be written and then committed or dropped. */
   create(repository: string): Promise<SpoolFile>
   remove(key: string, repository: string): Promise<void>
@@ -98,6 +100,7 @@ export function openStore(dirs: Layout): Store {
 
   const store: Store = {
     onStored: () => {},
+    fileOf: file,
     has: (key) =>
       access(file(key), constants.R_OK).then(
         () => true,

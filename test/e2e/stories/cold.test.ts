@@ -234,6 +234,33 @@ describe.each(chosen())('nginx of %s', (suite) => {
     expect(results(suite, second.id).join()).toMatch(/^(miss|pass; reason=[a-z-]+)$/)
   })
 
+  test('upstream sends damaged objects under a right checksum: they do not outlive its repair', async () => {
+    const repository = await makeRepository(
+      'rotten',
+      `head -c 200000 /dev/urandom > random
+blob=$(git hash-object -w random)
+tree=$(printf '100644 blob %s\\tfile\\n' $blob | git mktree)
+git update-ref refs/heads/main $(git commit-tree -m rotten $tree)
+git repack -adq
+pack=$(echo objects/pack/*.pack)
+at=$(git verify-pack -v $pack | awk -v blob=$blob '$1 == blob { print $5 }')
+chmod u+w $pack; cp $pack sound
+printf '\\001\\002\\003\\004' | dd of=$pack bs=1 seek=$((at + 100000)) conv=notrunc status=none`
+    )
+    const shallow = ROWS[4] as Cold
+    const first = await run(suite, through(suite), shallow, repository)
+    expect(results(suite, first.id)).toEqual(['miss'])
+    expect(first.code).not.toBe(0)
+    await onUpstream(repository, 'cp sound objects/pack/*.pack')
+    const direct = await run(suite, DIRECT, shallow, repository)
+    expect(direct.code).toBe(0)
+    await expect
+      .poll(async () => (await run(suite, through(suite), shallow, repository)).out, {
+        timeout: 30_000,
+      })
+      .toBe(direct.out)
+  })
+
   test('upstream refuses the fetch after its yes: the client hears it, nothing is stored', async () => {
     const repository = await makeRepository('refused', 'commit main one; echo 403 > on-done')
     const name = ROWS[0] as Cold

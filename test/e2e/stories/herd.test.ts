@@ -1,6 +1,7 @@
 /** A hundred clients in the same second: one pack, made upstream or here, and each gets the whole of it. */
 import { describe, expect, test } from 'vitest'
 import { through } from '../support/cell.ts'
+import { startPair } from '../support/pair.ts'
 import { chosen, copyOf, onUpstream, warmUp } from '../support/repositories.ts'
 import {
   client,
@@ -24,7 +25,13 @@ interface Herd {
 }
 
 /** So many clones at once; `options` may use $i. */
-async function herd(suite: Suite, url: string, size: number, options: string): Promise<Herd> {
+async function herd(
+  suite: Suite,
+  url: string,
+  size: number,
+  options: string,
+  log?: string
+): Promise<Herd> {
   const id = uniqueId('herd')
   const out = await must(
     client(suite),
@@ -40,7 +47,7 @@ done | sort | uniq -c | sed 's/^ *//'
 rm -rf /w/work/${id}`
   )
   const how: Record<string, number> = {}
-  for (const result of results(suite, id)) how[result] = (how[result] ?? 0) + 1
+  for (const result of results(suite, id, log)) how[result] = (how[result] ?? 0) + 1
   return { states: out.trim().split('\n'), how, packs: packsMade(id), id }
 }
 
@@ -65,9 +72,10 @@ const ROWS = [
   { name: 'depth-1 clones', options: '--depth 1' },
 ]
 
-/** In the middle of its pack upstream says nothing for three seconds. */
-const SLOW =
-  'git update-ref refs/tags/big $(head -c 300000 /dev/urandom | git hash-object -w --stdin); touch slow-pack'
+/** What `slow-pack` and `cut-pack` of upstream/pack-hook.sh can cut in two. */
+const BIG =
+  'git update-ref refs/tags/big $(head -c 300000 /dev/urandom | git hash-object -w --stdin)'
+const SLOW = `${BIG}; touch slow-pack`
 
 describe.each(chosen())('nginx of %s', (suite) => {
   const SIZE = suite === 'trixie' ? 100 : 20
@@ -151,11 +159,39 @@ describe.each(chosen())('nginx of %s', (suite) => {
     expect(join).toBeLessThanOrEqual(17)
   })
 
+  test('the pack breaks off: who has nothing of it asks once more, for all', async () => {
+    const options = '--mirror --depth 1'
+    const repository = await copyOf('main', `${BIG}; touch cut-pack`)
+    const all = await herd(suite, `${through(suite)}/${repository}`, SIZE, options)
+    const expected = await direct(suite, repository, 1, options)
+    const whole = all.states.find((state) => expected.endsWith(state.replace(/^\d+ /, '')))
+    // Its leader and the first 17 are cut off, as they are straight from upstream.
+    expect(Number(whole?.split(' ')[0]), all.states.join('\n')).toBeGreaterThanOrEqual(SIZE - 18)
+    expect([all.packs, made(all)], JSON.stringify(all.how)).toEqual([2, 2])
+  })
+
+  test('a crowd is never made to wait so long that it is passed', async () => {
+    const pair = await startPair({
+      name: uniqueId('crowd'),
+      suite,
+      args: ['--max-wait', '6', '--commit-after', '20'],
+    })
+    try {
+      const repository = await copyOf('main', `${BIG}; echo 8 > slow-pack`)
+      const options = '--mirror --depth 1'
+      const all = await herd(suite, `${pair.url}/pub/${repository}`, 30, options, pair.log)
+      expect(all.states.join()).toBe(await direct(suite, repository, 30, options))
+      expect([all.packs, all.how]).toEqual([1, { miss: 1, join: 29 }])
+    } finally {
+      await pair.stop()
+    }
+  })
+
   test('answers that come slowly keep no other from being stored', async () => {
     const options = '--mirror --depth 1'
     const [quick, ...three] = await Promise.all([
       copyOf('main'),
-      ...[1, 2, 3].map(() => copyOf('main', SLOW)),
+      ...[1, 2, 3].map(() => copyOf('main', `${BIG}; echo 12 > slow-pack`)),
     ])
     const next = (repository: string) => herd(suite, `${through(suite)}/${repository}`, 1, options)
     const running = three.map((repository) =>
