@@ -1,6 +1,7 @@
 /** Whether upstream's answer may serve others: its pack is undamaged and every want is in it. */
 import { createReadStream } from 'node:fs'
 import { rm } from 'node:fs/promises'
+import pLimit from 'p-limit'
 import { isWhole } from '../../njs/src/git/fetch-request.ts'
 import type { Job } from './job.ts'
 import { temporaryName } from './layout.ts'
@@ -77,8 +78,11 @@ async function isIndexed(parts: Parts, dir: string, work: Work, job: Job): Promi
  * looking at them, and a checksum over damaged ones is right. The answer goes where git refuses it.
  */
 export function confirm(parts: Parts, work: Work): void {
-  parts.idle(() => gitTakes(parts, work)).catch(() => {})
+  confirming(() => gitTakes(parts, work)).catch(() => {})
 }
+
+/** One at a time: nobody waits for it, and no mirror may wait behind it. */
+const confirming = pLimit(1)
 
 async function gitTakes(parts: Parts, work: Work): Promise<void> {
   const { dirs, store, faults } = parts

@@ -1,7 +1,7 @@
 /**
  * A pack checked as it comes, without git: its checksum, and whether the wanted objects are among its
- * first, as they are for a few commits. `git index-pack` would say the same of any pack, after it has
- * inflated and hashed all of it. Source: gitformat-pack(5).
+ * first, as they are for a few commits. Of the objects behind these it says nothing: `git index-pack`
+ * does, which inflates and hashes all of them. Source: gitformat-pack(5).
  */
 import { createHash } from 'node:crypto'
 import { type Inflate, inflateSync } from 'node:zlib'
