@@ -79,7 +79,8 @@ export function openAnswers(parts: Parts): Answers {
         if (await store.has(work.key)) continue
         const useful = joined.isReadable && (joined.isRunning || joined.isRecorded)
         if (useful || until === 0) return stream(joined, work, 'join')
-        // It broke off while he waited, and he has nothing of it yet: he asks once more.
+        // It broke off while he waited, and he has nothing of it yet: he asks once more, and somebody else.
+        if (!joined.isRunning) await led.ended
         until = 0
       } else if (!making.has(work.key)) {
         return stream(await lead(work).first, work, 'miss')
