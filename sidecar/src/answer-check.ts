@@ -71,7 +71,7 @@ export async function checkAll(dirs: Layout, store: Store, faults: Faults): Prom
       const answer = readAnswerName(name)
       if (answer === null || answer.tag === '') continue
       const begun = Date.now()
-      await removeUnlessWhole(dirs, store, faults, answer)
+      await removeUnlessWhole(store, faults, answer)
       count += 1
       await sleep(PAUSE + SHARE * (Date.now() - begun), undefined, { ref: false })
     }
@@ -80,12 +80,11 @@ export async function checkAll(dirs: Layout, store: Store, faults: Faults): Prom
 }
 
 async function removeUnlessWhole(
-  dirs: Layout,
   store: Store,
   faults: Faults,
   { key, tag }: AnswerName
 ): Promise<void> {
-  if (!(await isWhole(path.join(dirs.packs, key.slice(0, 2), key)))) {
+  if (!(await isWhole(store.fileOf(key)))) {
     faults('GITCACHE_PACK_DAMAGED', 'its checksum', { key })
     await store.remove(key, tag)
   }
@@ -103,7 +102,7 @@ export function openSuspects(dirs: Layout, store: Store, faults: Faults): (key: 
     const names = await readdir(path.join(dirs.packs, key.slice(0, 2)))
     const answers = names.map(readAnswerName)
     const answer = answers.find((one) => one?.key === key && one.tag !== '')
-    if (answer) await removeUnlessWhole(dirs, store, faults, answer)
+    if (answer) await removeUnlessWhole(store, faults, answer)
   }
 
   return (key) => {

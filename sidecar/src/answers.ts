@@ -34,13 +34,10 @@ interface Making {
  * for the CPU that the sidecar needs for a few. Milliseconds.
  */
 const PATIENCE = 1000
-/**
- * Where more than so many wait already, until it is time for a sign of life (--commit-after): for a
- * hundred streams the sidecar would need longer than nginx for as many files.
- */
-const CROWD = 16
 /** And so much longer where all of it has come and is only being checked. Milliseconds. */
 const CHECKING = 4000
+/** Who finds more than so many before him goes on waiting, until it is time for a sign of life (--commit-after). */
+const CROWD = 16
 
 /** Reasons of a leader that say nothing about the next: another client's credentials may do. */
 const LEADERS_OWN = new Set(['refused', 'fetch-failed', 'not-in-mirror'])

@@ -54,7 +54,7 @@ async function index(parts: Parts, work: Work, job: Job): Promise<Checked> {
   try {
     return { sound: await isIndexed(parts, dir, work, job), dir }
   } catch (error) {
-    await discard({ sound: false, dir })
+    await discard(dir)
     throw error
   }
 }
@@ -96,10 +96,11 @@ async function gitTakes(parts: Parts, work: Work): Promise<void> {
     faults('GITCACHE_UPSTREAM_DAMAGED', 'git index-pack', { repo: name.repository })
     await store.remove(key, repositoryTag(name.repository))
   } finally {
-    await discard({ sound: false, dir })
+    await discard(dir)
   }
 }
 
-export async function discard({ dir }: Checked): Promise<void> {
+/** A repository under tmp/, if there is one. */
+export async function discard(dir: string | null): Promise<void> {
   if (dir !== null) await rm(dir, { recursive: true, force: true })
 }

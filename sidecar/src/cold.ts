@@ -45,7 +45,7 @@ export async function answerFromUpstream(
     metrics.built('upstream', job.size, (Date.now() - begun) / 1000)
     return await keep(parts, work, spool, await checking)
   } catch (error) {
-    checking.then(discard).catch(() => {})
+    checking.then(({ dir }) => discard(dir)).catch(() => {})
     await spool.drop()
     throw asPass(faults, error)
   } finally {
@@ -153,6 +153,6 @@ async function keep(
   if (sound && isWhole(work.request)) {
     return dir
   }
-  await discard(checked)
+  await discard(dir)
   return null
 }

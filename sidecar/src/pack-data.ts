@@ -1,4 +1,4 @@
-/** The pack in a stored answer: what band 1 carries. Source: gitprotocol-pack(5), "side-band-64k". */
+/** The pack in an answer: what band 1 carries. Source: gitprotocol-pack(5), "side-band-64k". */
 const BAND_1 = 1
 
 /**

@@ -25,7 +25,6 @@ export interface Store {
 }
 
 export interface SpoolFile {
-  path: string
   handle: FileHandle
   /** Synced and renamed to its key: a reader never sees a part. Dropped where it was purged meanwhile. */
   commit(key: string): Promise<void>
@@ -113,7 +112,6 @@ export function openStore(dirs: Layout): Store {
       const handle = await open(name, 'wx+', 0o640)
       const drop = () => rm(name, { force: true })
       return {
-        path: name,
         handle,
         drop,
         commit: async (key) => {
