@@ -1,6 +1,7 @@
 /** Whether upstream's answer may serve others: its pack is undamaged and every want is in it. */
 import { createReadStream } from 'node:fs'
 import { rm } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import pLimit from 'p-limit'
 import { isWhole } from '../../njs/src/git/fetch-request.ts'
 import type { Job } from './job.ts'
@@ -78,9 +79,13 @@ async function isIndexed(parts: Parts, dir: string, work: Work, job: Job): Promi
  * looking at them, and a checksum over damaged ones is right. The answer goes where git refuses it.
  */
 export function confirm(parts: Parts, work: Work): void {
-  confirming(() => gitTakes(parts, work)).catch(() => {})
+  sleep(LATER, undefined, { ref: false })
+    .then(() => confirming(() => gitTakes(parts, work)))
+    .catch(() => {})
 }
 
+/** A hundred may be fetching it just now, and who has it works on the same bytes. Milliseconds. */
+const LATER = 10_000
 /** One at a time: nobody waits for it, and no mirror may wait behind it. */
 const confirming = pLimit(1)
 

@@ -181,7 +181,7 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
   }
 
   function look(state: FetchState, request: FetchRequest): Promise<Lacking> {
-    return limit.look(() => lacking(state.dir, request))
+    return limit.look(turnOf(state.name), () => lacking(state.dir, request))
   }
 
   /** By id first, then by refs, then by id alone. Each with this client's own credentials at least once. */
@@ -229,7 +229,7 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
     source: FetchSource,
     haves: string[]
   ): Promise<void> {
-    const known = (oids: string[]) => limit.look(() => present(state.dir, oids))
+    const known = (oids: string[]) => limit.look(turnOf(state.name), () => present(state.dir, oids))
     if (haves.length === 0 || (await known(haves)).length > 0) {
       return
     }

@@ -193,11 +193,21 @@ async function fetch(
   return code === 0 ? 'ok' : 'failed'
 }
 
-/** Object types by id; a missing object has none. Throws where git cannot tell. git-cat-file(1). */
+/** A disk that hangs must not hold a place in the queue for ever. Milliseconds. */
+const LOOK_STALLS = 60_000
+
+/** A short question about object ids. Throws Pass where git cannot tell. */
+async function ask(dir: string, args: string[], oids: string[]): Promise<GitResult> {
+  const input = `${oids.join('\n')}\n`
+  const result = await git(dir, args, { input, stallAfter: LOOK_STALLS })
+  if (result.code === -1) throw new Pass('generate', result.stderr)
+  return result
+}
+
+/** Object types by id; a missing object has none. git-cat-file(1). */
 async function objectTypes(dir: string, oids: string[]): Promise<Map<string, string>> {
   const batch = ['cat-file', '--batch-check=%(objectname) %(objecttype)']
-  const { code, stdout, stderr } = await git(dir, batch, { input: `${oids.join('\n')}\n` })
-  if (code === -1) throw new Pass('generate', stderr)
+  const { stdout } = await ask(dir, batch, oids)
   const types = new Map<string, string>()
   for (const line of stdout.split('\n')) {
     const [oid, type] = line.split(' ')
@@ -234,13 +244,8 @@ async function reachable(dir: string, oids: string[]): Promise<boolean> {
   if (oids.length === 0) {
     return true
   }
-  const { code, stdout } = await git(
-    dir,
-    ['rev-list', '--max-count=1', '--stdin', '--not', '--all'],
-    {
-      input: `${oids.join('\n')}\n`,
-    }
-  )
+  const walk = ['rev-list', '--max-count=1', '--stdin', '--not', '--all']
+  const { code, stdout } = await ask(dir, walk, oids)
   return code === 0 && stdout === ''
 }
 
@@ -264,9 +269,8 @@ async function treesAreWhole(
   filter: string | null
 ): Promise<boolean> {
   const filters = filter === null ? [] : [`--filter=${filter}`]
-  const { code } = await git(dir, ['rev-list', '--objects', '--quiet', ...filters, '--stdin'], {
-    input: `${trees.join('\n')}\n`,
-  })
+  const walk = ['rev-list', '--objects', '--quiet', ...filters, '--stdin']
+  const { code } = await ask(dir, walk, trees)
   return code === 0
 }
 

@@ -27,7 +27,7 @@ export async function answerFromMirror(
 
 async function bringInTags(parts: Parts, mirror: string, work: Work, tags: string[]) {
   const oids = tagOids(tags)
-  const known = () => parts.limit.look(() => present(mirror, oids))
+  const known = () => parts.limit.look(turnOf(work.name), () => present(mirror, oids))
   if ((await known()).length === oids.length) {
     return
   }

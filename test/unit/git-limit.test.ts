@@ -49,18 +49,47 @@ test('a failure makes room as well', async () => {
   expect(await limit('a', async () => 1)).toBe(1)
 })
 
+/** Looks that end when told to. */
+function looks(limit: ReturnType<typeof gitLimit>) {
+  const begun: string[] = []
+  const ends: (() => void)[] = []
+  const add = (turn: string) =>
+    limit.look(turn, () => {
+      begun.push(turn)
+      return new Promise<void>((resolve) => ends.push(resolve))
+    })
+  return { begun, add, end: () => ends.shift()?.() }
+}
+
+const soon = () => new Promise((resolve) => setTimeout(resolve, 0))
+
 test('looks wait for no pack, and no more of them run at once than packs may', async () => {
   const limit = gitLimit(2, 0)
   const { begun, add, end } = jobs(limit)
   for (const name of ['a', 'b']) add(name, name)
-  const looking: (() => void)[] = []
-  const looks = [1, 2, 3].map(() => limit.look(() => new Promise<void>((end) => looking.push(end))))
-  await new Promise((resolve) => setTimeout(resolve, 0))
-  expect([begun.length, looking.length]).toEqual([2, 2])
+  const { begun: looked, add: look, end: endLook } = looks(limit)
+  const all = ['a', 'b', 'c'].map(look)
+  await soon()
+  expect([begun, looked]).toEqual([
+    ['a', 'b'],
+    ['a', 'b'],
+  ])
   for (let i = 0; i < 3; i++) {
-    looking.shift()?.()
-    await new Promise((resolve) => setTimeout(resolve, 0))
+    endLook()
+    await soon()
   }
-  await Promise.all(looks)
+  await Promise.all(all)
   for (let i = 0; i < 2; i++) await end()
+})
+
+test('looks at one mirror that hang leave room for those at others', async () => {
+  const { begun, add, end } = looks(gitLimit(2, 0))
+  const all = ['hangs', 'hangs', 'hangs', 'other'].map(add)
+  await soon()
+  expect(begun).toEqual(['hangs', 'other'])
+  for (let i = 0; i < 4; i++) {
+    end()
+    await soon()
+  }
+  await Promise.all(all)
 })

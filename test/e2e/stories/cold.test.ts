@@ -256,7 +256,7 @@ printf '\\001\\002\\003\\004' | dd of=$pack bs=1 seek=$((at + 100000)) conv=notr
     expect(direct.code).toBe(0)
     await expect
       .poll(async () => (await run(suite, through(suite), shallow, repository)).out, {
-        timeout: 30_000,
+        timeout: 60_000,
       })
       .toBe(direct.out)
   })
