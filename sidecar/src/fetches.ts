@@ -205,9 +205,11 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
       throw new Pass(state.shallow ? 'shallow-upstream' : 'not-in-mirror')
     }
     if (lacks.oids.length > 0) {
-      await bringInByOid(state, source, request, lacks.oids)
+      lacks = await bringInByOid(state, source, request, lacks.oids)
     }
-    await bringInHave(state, source, request.haves)
+    if (!lacks.common) {
+      await bringInHave(state, source, request.haves.slice(0, 1))
+    }
   }
 
   async function bringInByOid(
@@ -215,27 +217,23 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
     source: FetchSource,
     request: FetchRequest,
     oids: string[]
-  ): Promise<void> {
+  ): Promise<Lacking> {
     const outcome = await limit(turnOf(state.name), () => byOid(state, source, oids))
     const lacks = await look(state, request)
     if (lacks.oids.length > 0 || lacks.contents) {
       throw new Pass(outcome === 'ok' ? 'not-in-mirror' : 'fetch-failed')
     }
+    return lacks
   }
 
-  /** Without a common have, a client that has most of a history would be sent all of it. */
   async function bringInHave(
     state: FetchState,
     source: FetchSource,
-    haves: string[]
+    have: string[]
   ): Promise<void> {
-    const known = (oids: string[]) => limit.look(turnOf(state.name), () => present(state.dir, oids))
-    if (haves.length === 0 || (await known(haves)).length > 0) {
-      return
-    }
-    const first = haves.slice(0, 1)
-    await limit(turnOf(state.name), () => byOid(state, source, first))
-    if ((await known(first)).length === 0) {
+    await limit(turnOf(state.name), () => byOid(state, source, have))
+    const known = await limit.look(turnOf(state.name), () => present(state.dir, have))
+    if (known.length === 0) {
       throw new Pass('not-in-mirror')
     }
   }

@@ -222,6 +222,8 @@ export interface Lacking {
   oids: string[]
   /** A blob or tree is missing: it cannot be fetched by itself and kept. */
   contents: boolean
+  /** One of the haves is there, if there are any. Without one, who has most of a history would be sent all of it. */
+  common: boolean
 }
 
 /**
@@ -229,17 +231,26 @@ export interface Lacking {
  * tags reachable from a ref, not merely present: a failed fetch leaves commits without history.
  */
 export async function lacking(dir: string, request: FetchRequest): Promise<Lacking> {
+  const { haves } = request
   const oids = [...new Set([...request.wants, ...request.shallows])]
-  const types = await objectTypes(dir, oids)
+  // At once: somebody waits, and each takes 9 ms before it begins.
+  const [types, allReachable] = await Promise.all([
+    objectTypes(dir, [...oids, ...haves]),
+    reachable(dir, oids),
+  ])
   const missing = oids.filter((oid) => !types.has(oid))
   const history = oids.filter((oid) => /^(commit|tag)$/.test(types.get(oid) ?? ''))
   const trees = oids.filter((oid) => types.get(oid) === 'tree')
-  const unreachable = (await reachable(dir, history)) ? [] : await unreachableOf(dir, history)
+  const unreachable = allReachable ? [] : await unreachableOf(dir, history)
   const whole = trees.length === 0 || (await treesAreWhole(dir, trees, request.filter))
-  return { oids: [...missing, ...unreachable], contents: !whole }
+  const common = haves.length === 0 || haves.some((oid) => types.has(oid))
+  return { oids: [...missing, ...unreachable], contents: !whole, common }
 }
 
-/** git 2.39's `--stdin` takes no `--not` lines, so they are arguments. git-rev-list(1). */
+/**
+ * Whether all of these are there, and refs reach those that are commits or tags; it passes over others.
+ * git 2.39's `--stdin` takes no `--not` lines, so they are arguments. git-rev-list(1).
+ */
 async function reachable(dir: string, oids: string[]): Promise<boolean> {
   if (oids.length === 0) {
     return true
@@ -253,7 +264,7 @@ const ONE_BY_ONE = 16
 
 async function unreachableOf(dir: string, oids: string[]): Promise<string[]> {
   if (oids.length > ONE_BY_ONE) {
-    return oids
+    return (await reachable(dir, oids)) ? [] : oids
   }
   const unreachable: string[] = []
   for (const oid of oids) {

@@ -23,13 +23,13 @@ export async function makeView(
 ): Promise<void> {
   await mkdir(path.join(dir, 'objects', 'info'), { recursive: true })
   await mkdir(path.join(dir, 'refs'))
-  await writeFile(
-    path.join(dir, 'objects', 'info', 'alternates'),
-    `${path.join(mirror, 'objects')}\n`
-  )
-  await writeFile(path.join(dir, 'HEAD'), 'ref: refs/heads/none\n')
-  await writeFile(path.join(dir, 'config'), viewConfig(format))
-  await writeFile(path.join(dir, 'packed-refs'), packedRefs(tags))
+  const write = (name: string, text: string | Buffer) => writeFile(path.join(dir, name), text)
+  await Promise.all([
+    write('objects/info/alternates', `${path.join(mirror, 'objects')}\n`),
+    write('HEAD', 'ref: refs/heads/none\n'),
+    write('config', viewConfig(format)),
+    write('packed-refs', packedRefs(tags)),
+  ])
 }
 
 function viewConfig(format: ObjectFormat): string {

@@ -20,19 +20,30 @@ export async function answerFromMirror(
   work: Work,
   commit: Commit
 ): Promise<void> {
-  await parts.mirrors.bringIn(work.name, work.source, work.request)
-  if (work.tags !== null) await bringInTags(parts, mirror, work, work.tags)
+  const oids = work.tags === null ? [] : tagOids(work.tags)
+  // At once: somebody waits, and a git takes 9 ms before it begins.
+  const [known] = await Promise.all([
+    knows(parts, mirror, work, oids),
+    parts.mirrors.bringIn(work.name, work.source, work.request),
+  ])
+  if (!known) await bringInTags(parts, mirror, work, oids)
   await parts.limit(turnOf(work.name), () => generate(parts, mirror, work, commit))
 }
 
-async function bringInTags(parts: Parts, mirror: string, work: Work, tags: string[]) {
-  const oids = tagOids(tags)
-  const known = () => parts.limit.look(turnOf(work.name), () => present(mirror, oids))
-  if ((await known()).length === oids.length) {
+async function knows(parts: Parts, mirror: string, work: Work, oids: string[]): Promise<boolean> {
+  const look = () => present(mirror, oids)
+  return (
+    oids.length === 0 || (await parts.limit.look(turnOf(work.name), look)).length === oids.length
+  )
+}
+
+async function bringInTags(parts: Parts, mirror: string, work: Work, oids: string[]) {
+  // What was fetched meanwhile may have had them.
+  if (await knows(parts, mirror, work, oids)) {
     return
   }
   await parts.mirrors.refresh(work.name, work.source)
-  if ((await known()).length !== oids.length) {
+  if (!(await knows(parts, mirror, work, oids))) {
     throw new Pass('not-in-mirror', 'a tag')
   }
 }
