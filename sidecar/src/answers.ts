@@ -63,6 +63,7 @@ export function openAnswers(parts: Parts): Answers {
   async function find(work: Work): Promise<State> {
     const patience = Math.min(config.commitAfter, config.maxWait / 2) * 1000
     let until = Date.now() + patience
+    const end = Date.now() + config.maxWait * 1000
     for (;;) {
       const led = making.get(work.key)
       // Whoever has ended has stored before: looking in this order, nothing is made twice.
@@ -74,12 +75,14 @@ export function openAnswers(parts: Parts): Answers {
         if (joined === null) continue
         await waitForFile(led, joined, work, until)
         if (await store.has(work.key)) continue
-        const useful = joined.isReadable && (joined.isRunning || joined.isRecorded)
-        if (useful || until === 0) return stream(joined, work, 'join')
+        if (joined.isRunning || joined.isRecorded) return stream(joined, work, 'join')
+        if (until === 0) throw new Pass('generate', 'it broke off twice')
         // It broke off while he waited, and he has nothing of it yet: he asks once more, and somebody else.
         if (!joined.isRunning) await led.ended
         until = 0
       } else if (!making.has(work.key)) {
+        // Who was passed meanwhile leads nobody.
+        if (Date.now() > end) throw new Pass('slow')
         return stream(await lead(work).first, work, 'miss')
       }
     }

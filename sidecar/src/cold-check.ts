@@ -95,7 +95,7 @@ async function gitTakes(parts: Parts, work: Work): Promise<void> {
   const dir = temporaryName(dirs, 'seed')
   try {
     if (!(await initMirror(name, dir))) return
-    const pack = packData(createReadStream(store.fileOf(key)))
+    const pack = packData(stored(store.fileOf(key)))
     const state = await indexPack(dir, pack, { whole: false, idle: true })
     if (state === 'sound' || state === 'unknown' || !(await store.has(key))) return
     faults('GITCACHE_UPSTREAM_DAMAGED', 'git index-pack', { repo: name.repository })
@@ -103,6 +103,11 @@ async function gitTakes(parts: Parts, work: Work): Promise<void> {
   } finally {
     await discard(dir)
   }
+}
+
+/** Opened by who reads it: where git was not started nobody does. */
+async function* stored(file: string): AsyncGenerator<Buffer> {
+  yield* createReadStream(file)
 }
 
 /** A repository under tmp/, if there is one. */

@@ -83,6 +83,7 @@ async function ask(work: Work): Promise<UpstreamAnswer | Overloaded> {
   const answer = await fetchFromUpstream(upstream, path, headers, {
     body,
     family: request.family,
+    beginWithin: work.source.beginWithin,
     stallAfter: work.source.stallAfter,
   }).catch(silence)
   if (answer instanceof Overloaded) {

@@ -3,6 +3,7 @@
  * began.
  */
 import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type FetchRequest, isStorable } from '../../njs/src/git/fetch-request.ts'
 import type { GitLimit } from './git-limit.ts'
 import { sizeOf } from './layout.ts'
@@ -56,8 +57,13 @@ export function newFetchState(name: MirrorName, dir: string): FetchState {
 export interface Fetches {
   /** The fetch that begins after this call; without ids, of all refs. */
   shared(state: FetchState, source: FetchSource, oids: string[]): Promise<FetchOutcome>
-  /** Brings in what the request names and the mirror lacks. Throws Pass or Overloaded. */
-  bringIn(state: FetchState, source: FetchSource, request: FetchRequest): Promise<void>
+  /** Brings in what the request and the tag state name and the mirror lacks. Throws Pass or Overloaded. */
+  bringIn(
+    state: FetchState,
+    source: FetchSource,
+    request: FetchRequest,
+    tags: string[]
+  ): Promise<void>
   /** Runs `ask` where upstream's own answer is quicker than bringing in what the mirror lacks; false where not. */
   straight(
     state: FetchState,
@@ -73,6 +79,8 @@ export interface Fetches {
 const MAX_BY_OID = 64
 /** Up to so many are fetched by id first; with more, refs have most of them. */
 const FEW = 4
+/** Before the one retry of a 429 or 5xx. Milliseconds. */
+const RETRY_AFTER = 1000
 /** Each brings a pack, in all of which git then looks for each object. */
 const MANY_FETCHES = 16
 /** One fetch of all refs for many by id. Milliseconds. */
@@ -92,6 +100,12 @@ function isQuickerById({ filter }: FetchRequest, { oids, contents }: Lacking): b
   return filter === null && !contents && oids.length > 0 && oids.length <= FEW
 }
 
+/** What upstream cannot do now it can do for none of those who wait. Throws Overloaded. */
+function refuseAll(outcome: FetchOutcome): void {
+  if (outcome === 'overloaded') throw new Overloaded(503)
+  if (outcome === 'silent') throw new Overloaded(504)
+}
+
 /** Who shares a turn in the queue for git. */
 export function turnOf(name: MirrorName): string {
   return `${name.upstream}\n${name.repository}`
@@ -102,6 +116,8 @@ export interface FetchEvents {
   grown(state: FetchState): void
   /** git fetch found the mirror itself broken. */
   broken(state: FetchState): void
+  /** Upstream's repository is shallow. */
+  shallow(state: FetchState): void
 }
 
 export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents): Fetches {
@@ -162,7 +178,11 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
     state: FetchState,
     fetch: () => Promise<FetchOutcome>
   ): Promise<FetchOutcome> {
-    const outcome = await measured(state.dir, state.dir, fetch)
+    let outcome = await measured(state.dir, state.dir, fetch)
+    if (outcome === 'overloaded') {
+      await sleep(RETRY_AFTER)
+      outcome = await measured(state.dir, state.dir, fetch)
+    }
     state.grown += 1
     if (state.grown === MANY_FETCHES) {
       state.grown = 0
@@ -180,34 +200,38 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
     state.refsTimer.unref()
   }
 
-  function look(state: FetchState, request: FetchRequest): Promise<Lacking> {
-    return limit.look(turnOf(state.name), () => lacking(state.dir, request))
+  function look(state: FetchState, request: FetchRequest, tags: string[]): Promise<Lacking> {
+    return limit.look(turnOf(state.name), () => lacking(state.dir, request, tags))
   }
 
   /** By id first, then by refs, then by id alone. Each with this client's own credentials at least once. */
   async function bringIn(
     state: FetchState,
     source: FetchSource,
-    request: FetchRequest
+    request: FetchRequest,
+    tags: string[]
   ): Promise<void> {
-    let lacks = await look(state, request)
+    let lacks = await look(state, request, tags)
     if (isQuickerById(request, lacks)) {
-      if ((await shared(state, source, lacks.oids)) === 'overloaded') throw new Overloaded(503)
-      lacks = await look(state, request)
+      refuseAll(await shared(state, source, lacks.oids))
+      lacks = await look(state, request, tags)
     }
-    if (lacks.oids.length > 0 || lacks.contents) {
+    if (lacks.oids.length > 0 || lacks.contents || lacks.tags) {
       const outcome = await shared(state, source, [])
-      if (outcome === 'overloaded') throw new Overloaded(503)
-      if (outcome === 'shallow') state.shallow = true
-      lacks = await look(state, request)
+      refuseAll(outcome)
+      if (outcome === 'shallow') on.shallow(state)
+      lacks = await look(state, request, tags)
     }
     if (lacks.contents || lacks.oids.length > MAX_BY_OID || state.shallow) {
       throw new Pass(state.shallow ? 'shallow-upstream' : 'not-in-mirror')
     }
+    if (lacks.tags) {
+      throw new Pass('not-in-mirror', 'a tag')
+    }
     if (lacks.oids.length > 0) {
       lacks = await bringInByOid(state, source, request, lacks.oids)
     }
-    if (!lacks.common) {
+    if (lacks.haves) {
       await bringInHave(state, source, request.haves.slice(0, 1))
     }
   }
@@ -219,7 +243,7 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
     oids: string[]
   ): Promise<Lacking> {
     const outcome = await limit(turnOf(state.name), () => byOid(state, source, oids))
-    const lacks = await look(state, request)
+    const lacks = await look(state, request, [])
     if (lacks.oids.length > 0 || lacks.contents) {
       throw new Pass(outcome === 'ok' ? 'not-in-mirror' : 'fetch-failed')
     }

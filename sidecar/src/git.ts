@@ -25,6 +25,8 @@ export interface GitOptions {
    * time: a first fetch may take an hour. Not by http.lowSpeedLimit: upstream may count for minutes.
    */
   stallAfter?: number
+  /** The same until it says its first word, where that is sooner. Milliseconds. */
+  beginWithin?: number
 }
 
 export interface GitResult {
@@ -32,13 +34,15 @@ export interface GitResult {
   code: number
   stdout: string
   stderr: string
+  /** It was ended before it had said a word. */
+  silent: boolean
 }
 
 export interface GitProcess {
   stdin: Writable
   stdout: Readable
   /** Settles when git has exited and its output is closed; never rejects. */
-  done: Promise<{ code: number; stderr: string }>
+  done: Promise<{ code: number; stderr: string; silent: boolean }>
   kill(): void
 }
 
@@ -156,34 +160,48 @@ function notStarted(done: GitProcess['done']): GitProcess {
   return { stdin: new PassThrough(), stdout: Readable.from([]), done, kill: () => {} }
 }
 
+/** Node throws where memory runs out, and tells of most else by an event. */
+function started(command: string, args: string[], { env }: GitOptions): ChildProcess | Error {
+  try {
+    return spawn(command, args, {
+      env: { ...ENVIRONMENT, ...env },
+      stdio: ['pipe', 'pipe', 'pipe'],
+      detached: true,
+    })
+  } catch (error) {
+    return error as Error
+  }
+}
+
 export function spawnGit(args: string[], options: GitOptions = {}): GitProcess {
   if (!canSpawn()) {
-    return notStarted(Promise.resolve({ code: -1, stderr: 'too many open files' }))
+    return notStarted(Promise.resolve({ code: -1, stderr: 'too many open files', silent: false }))
   }
   const [command = '', ...before] = options.idle ? IDLE : ['git']
-  const child = spawn(command, [...before, ...CONFIG, ...args], {
-    env: { ...ENVIRONMENT, ...options.env },
-    stdio: ['pipe', 'pipe', 'pipe'],
-    detached: true,
-  })
-  const done = finished(child)
+  const child = started(command, [...before, ...CONFIG, ...args], options)
+  if (child instanceof Error) {
+    return notStarted(Promise.resolve({ code: -1, stderr: child.message, silent: false }))
+  }
+  const { stallAfter, beginWithin } = options
+  const silent = stallAfter === undefined ? never : endWhenSilent(child, stallAfter, beginWithin)
+  const done = finished(child, silent)
   // Out of file descriptors all the same: Node gives no streams then, whatever its types say.
-  if (!child.stdin || !child.stdout) {
+  const { stdin, stdout } = child
+  if (!stdin || !stdout) {
     return notStarted(done)
   }
   track(child)
   if (options.idle) idleSession(child)
-  if (options.stallAfter !== undefined) endWhenSilent(child, options.stallAfter)
   const kill = () => child.pid !== undefined && killGroup(child.pid)
   // A child that exits early closes its end; its exit status says what there is to say.
-  child.stdin.on('error', () => {})
+  stdin.on('error', () => {})
   if (typeof options.input === 'string') {
-    child.stdin.end(options.input)
+    stdin.end(options.input)
   } else if (options.input !== undefined) {
     // An input that breaks off leaves git without its end: it fails by itself.
-    pipeline(options.input, child.stdin).catch(() => child.stdin.destroy())
+    pipeline(options.input, stdin).catch(() => stdin.destroy())
   }
-  return { stdin: child.stdin, stdout: child.stdout, done, kill }
+  return { stdin, stdout, done, kill }
 }
 
 /** The kernel takes this from any one user but ten times a second. Milliseconds. */
@@ -230,20 +248,45 @@ function track(child: ChildProcess): void {
   })
 }
 
-function endWhenSilent(child: ChildProcess, milliseconds: number): void {
-  const timer = setTimeout(() => child.pid !== undefined && killGroup(child.pid), milliseconds)
-  for (const stream of [child.stdout, child.stderr]) stream?.on('data', () => timer.refresh())
+const never = () => false
+
+/** Returns whether it was ended so before its first word. */
+function endWhenSilent(
+  child: ChildProcess,
+  stallAfter: number,
+  beginWithin = stallAfter
+): () => boolean {
+  let spoke = false
+  let silent = false
+  const end = () => {
+    silent = !spoke
+    if (child.pid !== undefined) killGroup(child.pid)
+  }
+  let timer = setTimeout(end, Math.min(beginWithin, stallAfter))
+  const heard = () => {
+    spoke = true
+    clearTimeout(timer)
+    timer = setTimeout(end, stallAfter)
+  }
+  for (const stream of [child.stdout, child.stderr]) stream?.on('data', heard)
   child.once('close', () => clearTimeout(timer))
+  return () => silent
 }
 
-function finished(child: ChildProcess): Promise<{ code: number; stderr: string }> {
+/** `silent`: whether it was ended before its first word. */
+function finished(
+  child: ChildProcess,
+  silent: () => boolean
+): Promise<{ code: number; stderr: string; silent: boolean }> {
   let stderr = ''
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     stderr = (stderr + text).slice(-STDERR_KEPT)
   })
   return new Promise((resolve) => {
-    child.once('error', (error) => resolve({ code: -1, stderr: error.message }))
-    child.once('close', (code) => resolve({ code: statusOf(code, stderr), stderr }))
+    child.once('error', (error) => resolve({ code: -1, stderr: error.message, silent: false }))
+    child.once('close', (code) =>
+      resolve({ code: statusOf(code, stderr), stderr, silent: silent() })
+    )
   })
 }
 
@@ -257,8 +300,8 @@ export async function runGit(args: string[], options: GitOptions = {}): Promise<
   const git = spawnGit(args, { input: '', ...options })
   const chunks: Buffer[] = []
   git.stdout.on('data', (chunk: Buffer) => chunks.push(chunk))
-  const { code, stderr } = await git.done
-  return { code, stderr, stdout: Buffer.concat(chunks).toString('utf8') }
+  const ended = await git.done
+  return { ...ended, stdout: Buffer.concat(chunks).toString('utf8') }
 }
 
 /** `2.39.5` from `git version 2.39.5 (Apple Git-154)`; null where there is no git. */

@@ -13,6 +13,9 @@ import { Tail } from './tail.ts'
 const CHUNK = 64 * 1024
 /** Of progress, so much is kept for those who come later, and no more is given. Bytes. */
 const MAX_PROGRESS = 256 * 1024
+/** An empty packet of band 1, upload-pack's own sign of life. As uploadpack.keepAlive, git-config(1). */
+const KEEP_ALIVE = Buffer.from('0005\x01')
+const KEEP_ALIVE_AFTER = 5000
 /** Of what a full disk did not take, so much waits in memory for its readers; and so long for the first. */
 const MAX_TAIL = 4 * 1024 * 1024
 const READER_PATIENCE = 10_000
@@ -38,6 +41,7 @@ export class Job {
   readonly #events = new EventEmitter().setMaxListeners(0)
   readonly #asides: Aside[] = []
   #progressBytes = 0
+  #asideTime = 0
   #awaitedBy = 0
   #size = 0
   #state: 'running' | 'done' | 'failed' = 'running'
@@ -174,12 +178,16 @@ export class Job {
   }
 
   #setAside(piece: Piece): void {
+    if (piece.kind === 'error' && !this.#relay) return
     if (piece.kind === 'progress') this.#progressBytes += piece.bytes.length
-    const dropped = piece.kind === 'progress' && this.#progressBytes > MAX_PROGRESS
-    if (!dropped && (this.#relay || piece.kind !== 'error')) {
+    if (piece.kind === 'progress' && this.#progressBytes > MAX_PROGRESS) {
+      if (Date.now() - this.#asideTime < KEEP_ALIVE_AFTER) return
+      this.#asides.push({ kind: 'alive', bytes: KEEP_ALIVE, at: this.#size })
+    } else {
       // A view of the chunk it came in would keep all of that.
       this.#asides.push({ kind: piece.kind, bytes: Buffer.from(piece.bytes), at: this.#size })
     }
+    this.#asideTime = Date.now()
   }
 
   /** Something other than an error was said. */
@@ -219,7 +227,8 @@ export class Job {
       if (this.#hasBegun() && Date.now() >= deadline) {
         return
       }
-      await this.#change(Math.max(1, Math.min(deadline - Date.now(), 2 ** 30)))
+      const left = deadline - Date.now()
+      await this.#change(left > 0 ? Math.min(left, 2 ** 30) : undefined)
     }
   }
 
@@ -253,6 +262,7 @@ export class Job {
   ): Promise<void> {
     const buffer = Buffer.allocUnsafe(CHUNK)
     let asides = 0
+    let spoken = Date.now()
     while (!response.destroyed) {
       if (this.#aborted) {
         response.destroy()
@@ -262,12 +272,18 @@ export class Job {
       const until = aside?.at ?? this.#size
       if (aside !== undefined && reader.sent === aside.at) {
         asides += 1
-        if (progress || aside.kind !== 'progress') await written(response, aside.bytes)
+        const heard = progress || aside.kind !== 'progress'
+        // While there is progress upload-pack sends no keep-alives: who wants none would hear nothing.
+        if (heard || Date.now() - spoken >= KEEP_ALIVE_AFTER) {
+          await written(response, heard ? aside.bytes : KEEP_ALIVE)
+          spoken = Date.now()
+        }
       } else if (reader.sent < until) {
         // The buffer is used again only when this write is out.
         const bytes = await this.#read(buffer, reader.sent, until)
         await written(response, bytes)
         reader.sent += bytes.length
+        spoken = Date.now()
         if (this.#tail !== null) this.#events.emit('change')
       } else if (this.#state === 'failed') {
         response.destroy()
@@ -331,8 +347,15 @@ export class Job {
   }
 }
 
+/** Or the client is gone: Node forgets the callback of a write between the socket's end and `close`. */
 function written(response: ServerResponse, bytes: Uint8Array): Promise<void> {
   return new Promise((resolve) => {
-    response.write(bytes, () => resolve())
+    const done = () => {
+      response.off('close', done)
+      resolve()
+    }
+    response.once('close', done)
+    if (response.closed) done()
+    else response.write(bytes, done)
   })
 }

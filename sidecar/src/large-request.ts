@@ -4,7 +4,7 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { promisify } from 'node:util'
 import { gunzip } from 'node:zlib'
 import { LRUCache } from 'lru-cache'
-import { authorize } from '../../njs/src/git/authorize.ts'
+import { authorize, MAX_YES_AGE, type Verdict } from '../../njs/src/git/authorize.ts'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { isGzip, parseBody } from '../../njs/src/git/classify.ts'
 import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
@@ -12,14 +12,13 @@ import { keyOf } from '../../njs/src/git/key.ts'
 import { asciiSource } from '../../njs/src/git/pkt-line.ts'
 import type { Answers } from './answers.ts'
 import type { Config } from './config.ts'
-import { Pass, type State, type TicketOrder } from './protocol.ts'
+import { Pass, type PrepareOrder, type State, type TicketOrder } from './protocol.ts'
 import { askUpstream } from './upstream-http.ts'
 import { findUpstream, sha256 } from './work.ts'
 
 const inflate = promisify(gunzip)
 /** git sends at most a have or want of 50 bytes a line. */
 const LINE = 40
-const MAX_TAGS = 5000
 
 export interface LargeRequests {
   ticket(order: TicketOrder): State
@@ -64,30 +63,46 @@ export function openLargeRequests(config: Config, answers: Answers): LargeReques
 
   async function answer({ order, request, headers }: Received): Promise<State> {
     const upstream = findUpstream(config, order.upstream)
-    const verdict = await authorize(request, askUpstream(upstream, order.path, headers, MAX_TAGS))
+    const asked = Date.now()
+    const ask = async () => {
+      const source = askUpstream(upstream, order.path, headers, order.maxTags)
+      const verdict = await authorize(request, source)
+      if (verdict.kind === 'pass') throw new Pass(verdict.reason)
+      return verdict
+    }
+    const verdict = await ask()
     if (verdict.kind === 'nak') {
       return { state: 'nak' }
     }
-    if (verdict.kind === 'pass') {
-      throw new Pass(verdict.reason)
+    const yes = writeOrder(order, verdict)
+    const state = await answers.prepare(yes, headers)
+    if (Date.now() - asked > MAX_YES_AGE) {
+      const again = await ask()
+      if (again.kind !== 'yes' || writeOrder(order, again).key !== yes.key) throw new Pass('stale')
     }
-    const key = keyOf(sha256, verdict.request, verdict.tags, order.upstream, order.path)
-    const { family } = verdict.request
-    const canonical = writeCanonicalRequest(verdict.request)
-    return answers.prepare(
-      {
-        ...order,
-        key,
-        family,
-        request: canonical,
-        tags: verdict.tags,
-        progress: !request.noProgress,
-      },
-      headers
-    )
+    return state
   }
 
   return { ticket, receive, answer }
+}
+
+type Yes = Extract<Verdict, { kind: 'yes' }>
+
+/** As njs orders what it has read itself. */
+function writeOrder(order: TicketOrder, { request, tags }: Yes): PrepareOrder {
+  const { secret, upstream, path, id, client } = order
+  return {
+    secret,
+    upstream,
+    path,
+    id,
+    client,
+    key: keyOf(sha256, request, tags, upstream, path),
+    family: request.family,
+    request: writeCanonicalRequest(request),
+    tags,
+    progress: !request.noProgress,
+  }
 }
 
 async function readBody(message: IncomingMessage, limit: number): Promise<Buffer> {

@@ -33,7 +33,8 @@ export async function prepareLayout(data: string): Promise<Layout> {
 /** Empties and does not remove: what holds DATA may belong to root. */
 export async function emptyDirectory(dir: string): Promise<void> {
   for (const name of await readdir(dir)) {
-    await rm(path.join(dir, name), { recursive: true, force: true })
+    // What was just killed may still be writing there.
+    await rm(path.join(dir, name), { recursive: true, force: true, maxRetries: 5 })
   }
 }
 

@@ -43,6 +43,8 @@ export interface MakingParts {
   soundness: Soundness
   /** A mirror is there that was not. */
   made(state: MakingState): void
+  /** Upstream's repository is shallow. */
+  shallow(state: MakingState): void
 }
 
 const RETRY_AFTER = 5000
@@ -82,7 +84,7 @@ export function openMakings(parts: MakingParts): Makings {
     state.making = making
     making.then((outcome) => {
       state.making = null
-      if (outcome === 'shallow') state.shallow = true
+      if (outcome === 'shallow') parts.shallow(state)
       state.notBefore = outcome === 'ok' ? 0 : Date.now() + RETRY_AFTER
       if (outcome === 'ok') parts.made(state)
     })

@@ -18,6 +18,8 @@ export interface FetchSource {
   url: string
   /** Credentials and TLS: from `gitEnvironment`. */
   env: Record<string, string>
+  /** Upstream that has said nothing at all for so many milliseconds is silent. */
+  beginWithin: number
   /** A fetch that says nothing for so many milliseconds is ended. */
   stallAfter: number
 }
@@ -40,10 +42,10 @@ const FETCH = [
 ]
 
 /**
- * `overloaded`: upstream said 429 or 5xx, which is every client's affair and not this one's.
+ * `overloaded`: upstream said 429 or 5xx, `silent`: nothing; every client's affair and not this one's.
  * `broken`: what the mirror should hold already is not there.
  */
-export type FetchOutcome = 'ok' | 'shallow' | 'overloaded' | 'broken' | 'failed'
+export type FetchOutcome = 'ok' | 'shallow' | 'overloaded' | 'silent' | 'broken' | 'failed'
 
 const BROKEN =
   /bad object|did not send all necessary objects|not point to a valid object|failed to load pack|is corrupt/
@@ -77,7 +79,9 @@ export async function finishMirror(
   dir: string,
   idle: boolean
 ): Promise<FetchOutcome> {
-  const outcome = await fetch(tmp, source, REFSPECS, idle)
+  // All of a history may take upstream long before its first word, and nobody waits for it here.
+  const patient = { ...source, beginWithin: source.stallAfter }
+  const outcome = await fetch(tmp, patient, REFSPECS, idle)
   if (outcome !== 'ok') {
     await rm(tmp, { recursive: true, force: true })
     return outcome
@@ -170,19 +174,26 @@ export function fetchByOid(
   )
 }
 
+/** Into a mirror that has the objects already git walks them all, at idle priority and without a word. */
+const SEEDED = 10
+
 async function fetch(
   dir: string,
   source: FetchSource,
   specs: string[],
   idle = false
 ): Promise<FetchOutcome> {
-  const { code, stderr } = await git(dir, [...FETCH, source.url, ...specs], {
+  const { code, stderr, silent } = await git(dir, [...FETCH, source.url, ...specs], {
     env: source.env,
     idle,
-    stallAfter: source.stallAfter,
+    beginWithin: source.beginWithin,
+    stallAfter: idle ? source.stallAfter * SEEDED : source.stallAfter,
   })
   if (/shallow roots are not allowed/.test(stderr)) {
     return 'shallow'
+  }
+  if (silent) {
+    return 'silent'
   }
   if (code !== 0 && /The requested URL returned error: (429|5\d\d)/.test(stderr)) {
     return 'overloaded'
@@ -222,35 +233,38 @@ export interface Lacking {
   oids: string[]
   /** A blob or tree is missing: it cannot be fetched by itself and kept. */
   contents: boolean
-  /** One of the haves is there, if there are any. Without one, who has most of a history would be sent all of it. */
-  common: boolean
+  /** There are haves, and it has none: who has most of a history would be sent all of it. */
+  haves: boolean
+  /** A tag of the tag state is missing. */
+  tags: boolean
 }
 
 /**
- * What the mirror must hold to give the same answer as upstream: wants and shallows. Commits and
- * tags reachable from a ref, not merely present: a failed fetch leaves commits without history.
+ * What the mirror must hold to give the same answer as upstream: wants and shallows, and the tags of
+ * the tag state, by id. One git for all, since each takes 9 ms before it begins. Commits and tags reachable from a ref, not merely present: a failed fetch leaves commits without history.
  */
-export async function lacking(dir: string, request: FetchRequest): Promise<Lacking> {
+export async function lacking(
+  dir: string,
+  request: FetchRequest,
+  tags: string[]
+): Promise<Lacking> {
   const { haves } = request
   const oids = [...new Set([...request.wants, ...request.shallows])]
-  // At once: somebody waits, and each takes 9 ms before it begins.
-  const [types, allReachable] = await Promise.all([
-    objectTypes(dir, [...oids, ...haves]),
-    reachable(dir, oids),
-  ])
+  const types = await objectTypes(dir, [...oids, ...haves, ...tags])
   const missing = oids.filter((oid) => !types.has(oid))
   const history = oids.filter((oid) => /^(commit|tag)$/.test(types.get(oid) ?? ''))
   const trees = oids.filter((oid) => types.get(oid) === 'tree')
-  const unreachable = allReachable ? [] : await unreachableOf(dir, history)
+  const unreachable = (await reachable(dir, history)) ? [] : await unreachableOf(dir, history)
   const whole = trees.length === 0 || (await treesAreWhole(dir, trees, request.filter))
-  const common = haves.length === 0 || haves.some((oid) => types.has(oid))
-  return { oids: [...missing, ...unreachable], contents: !whole, common }
+  return {
+    oids: [...missing, ...unreachable],
+    contents: !whole,
+    haves: haves.length > 0 && !haves.some((oid) => types.has(oid)),
+    tags: tags.some((oid) => !types.has(oid)),
+  }
 }
 
-/**
- * Whether all of these are there, and refs reach those that are commits or tags; it passes over others.
- * git 2.39's `--stdin` takes no `--not` lines, so they are arguments. git-rev-list(1).
- */
+/** git 2.39's `--stdin` takes no `--not` lines, so they are arguments. git-rev-list(1). */
 async function reachable(dir: string, oids: string[]): Promise<boolean> {
   if (oids.length === 0) {
     return true
@@ -264,7 +278,7 @@ const ONE_BY_ONE = 16
 
 async function unreachableOf(dir: string, oids: string[]): Promise<string[]> {
   if (oids.length > ONE_BY_ONE) {
-    return (await reachable(dir, oids)) ? [] : oids
+    return oids
   }
   const unreachable: string[] = []
   for (const oid of oids) {

@@ -42,8 +42,13 @@ export interface Mirrors {
   find(name: MirrorName): Promise<string | null>
   /** The mirror that is in the making; null where none is. */
   making(name: MirrorName): Promise<unknown> | null
-  /** Brings in what the request names and the mirror lacks. Throws Pass or Overloaded. */
-  bringIn(name: MirrorName, source: FetchSource, request: FetchRequest): Promise<void>
+  /** Brings in what the request and the tag state name and the mirror lacks. Throws Pass or Overloaded. */
+  bringIn(
+    name: MirrorName,
+    source: FetchSource,
+    request: FetchRequest,
+    tags: string[]
+  ): Promise<void>
   /** Runs `ask` where upstream's own answer is quicker than bringing in what the mirror lacks; false where not. */
   straight(
     name: MirrorName,
@@ -51,8 +56,6 @@ export interface Mirrors {
     request: FetchRequest,
     ask: () => Promise<unknown>
   ): Promise<boolean>
-  /** Fetches refs once more, as for a tag object that is missing. */
-  refresh(name: MirrorName, source: FetchSource): Promise<void>
   /** Makes the mirror of a clone that is about to come. Null where one is in the making already. */
   adopt(name: MirrorName, source: FetchSource): Seed | null
   /** Upstream had to answer this key: makes a mirror where the policy says that it pays. */
@@ -77,21 +80,35 @@ const HOUR = 3600 * 1000
 /** Repositories that are remembered, so that memory does not grow with those ever asked for. */
 const MAX_ENTRIES = 10_000
 
-export function openMirrors(
-  dirs: Layout,
-  limit: GitLimit,
-  idle: LimitFunction,
-  whenToMake: WhenToMake,
-  faults: Faults,
+export interface MirrorParts {
+  dirs: Layout
+  limit: GitLimit
+  idle: LimitFunction
+  whenToMake: WhenToMake
+  faults: Faults
   metrics: Metrics
-): Mirrors {
+  /** Upstream's repository turns out to be shallow: what was stored of it may be less than it has later. */
+  shallow(repository: string): void
+}
+
+export function openMirrors(parts: MirrorParts): Mirrors {
+  const { dirs, limit, idle, whenToMake, faults, metrics } = parts
   const soundness = openSoundness(dirs, idle, faults)
   const fetches = openFetches(limit, metrics, {
     grown: improveSoon,
     broken: ({ name, dir }) => soundness.suspect(name, dir),
+    shallow: setShallow,
   })
   const { measured } = fetches
-  const makings = openMakings({ dirs, limit, whenToMake, measured, soundness, made: improveSoon })
+  const makings = openMakings({
+    dirs,
+    limit,
+    whenToMake,
+    measured,
+    soundness,
+    made: improveSoon,
+    shallow: setShallow,
+  })
   const entries = new Map<string, Entry>()
 
   function entryOf(name: MirrorName): Entry {
@@ -135,7 +152,12 @@ export function openMirrors(
   }
 
   function improveSoon({ name, dir }: FetchState): void {
-    idle(() => held(entryOf(name), () => improve(dir)))
+    idle(() => held(entryOf(name), () => improve(dir))).catch(() => {})
+  }
+
+  function setShallow(state: FetchState): void {
+    state.shallow = true
+    parts.shallow(state.name.repository)
   }
 
   async function using<T>(name: MirrorName, work: () => Promise<T>): Promise<T> {
@@ -215,16 +237,11 @@ export function openMirrors(
     sizes,
     remove,
     making: (name) => entryOf(name).making,
-    bringIn: (name, source, request) => fetches.bringIn(entryOf(name), source, request),
+    bringIn: (name, source, request, tags) => fetches.bringIn(entryOf(name), source, request, tags),
     straight: (name, source, request, ask) => fetches.straight(entryOf(name), source, request, ask),
-    refresh: async (name, source) => {
-      await fetches.shared(entryOf(name), source, [])
-    },
     adopt: (name, source) => makings.adopt(entryOf(name), source),
     missed: (name, source, key) => makings.missed(entryOf(name), source, key),
-    setShallow: (name) => {
-      entryOf(name).shallow = true
-    },
+    setShallow: (name) => setShallow(entryOf(name)),
     suspect: (name) => soundness.suspect(name, entryOf(name).dir),
     purge,
     tend,

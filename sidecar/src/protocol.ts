@@ -27,7 +27,11 @@ export const prepareOrder = z.object({
 })
 
 /** Leave to post a body that njs does not read; nothing is authorised yet. */
-export const ticketOrder = z.object(head)
+export const ticketOrder = z.object({
+  ...head,
+  /** $gitcache_max_tags */
+  maxTags: z.number().int().nonnegative(),
+})
 
 /** Upstream wants to be left alone for so many seconds. */
 export const holdOrder = z.object({ ...head, hold: z.number().int().positive() })

@@ -12,8 +12,6 @@ import type { Upstream } from './config.ts'
 import { forwardedHeaders } from './credentials.ts'
 import type { AnswerSource } from './job.ts'
 
-/** How long upstream may think before it answers. Milliseconds. */
-const HEADERS_TIMEOUT = 30_000
 /** What waits in memory while the disk is written: many small chunks are one write then. Bytes. */
 const READ_AHEAD = 256 * 1024
 /** Each chunk is a write to disk, and wakes nginx and the client: Apache's 8 kB cost a third of a relay. Bytes. */
@@ -112,7 +110,7 @@ export async function fetchFromUpstream(
   upstream: Upstream,
   path: string,
   headers: IncomingHttpHeaders,
-  fetch: { body: string; family: 0 | 2; stallAfter: number }
+  fetch: { body: string; family: 0 | 2; beginWithin: number; stallAfter: number }
 ): Promise<UpstreamAnswer> {
   const sent = Object.fromEntries(forwardedHeaders(headers, upstream))
   sent['content-type'] = 'application/x-git-upload-pack-request'
@@ -124,7 +122,7 @@ export async function fetchFromUpstream(
     dispatcher: dispatcherOf(upstream),
     headers: sent,
     body: fetch.body,
-    headersTimeout: HEADERS_TIMEOUT,
+    headersTimeout: fetch.beginWithin,
     bodyTimeout: fetch.stallAfter,
     highWaterMark: READ_AHEAD,
   })

@@ -8,9 +8,7 @@ import { type GitProcess, spawnGit } from './git.ts'
 import type { Job } from './job.ts'
 import type { Commit } from './jobs.ts'
 import { temporaryName } from './layout.ts'
-import { present } from './mirror.ts'
 import type { Parts } from './parts.ts'
-import { Pass } from './protocol.ts'
 import { makeView, tagOids } from './view.ts'
 import type { Work } from './work.ts'
 
@@ -20,32 +18,9 @@ export async function answerFromMirror(
   work: Work,
   commit: Commit
 ): Promise<void> {
-  const oids = work.tags === null ? [] : tagOids(work.tags)
-  // At once: somebody waits, and a git takes 9 ms before it begins.
-  const [known] = await Promise.all([
-    knows(parts, mirror, work, oids),
-    parts.mirrors.bringIn(work.name, work.source, work.request),
-  ])
-  if (!known) await bringInTags(parts, mirror, work, oids)
-  await parts.limit(turnOf(work.name), () => generate(parts, mirror, work, commit))
-}
-
-async function knows(parts: Parts, mirror: string, work: Work, oids: string[]): Promise<boolean> {
-  const look = () => present(mirror, oids)
-  return (
-    oids.length === 0 || (await parts.limit.look(turnOf(work.name), look)).length === oids.length
-  )
-}
-
-async function bringInTags(parts: Parts, mirror: string, work: Work, oids: string[]) {
-  // What was fetched meanwhile may have had them.
-  if (await knows(parts, mirror, work, oids)) {
-    return
-  }
-  await parts.mirrors.refresh(work.name, work.source)
-  if (!(await knows(parts, mirror, work, oids))) {
-    throw new Pass('not-in-mirror', 'a tag')
-  }
+  const { name, source, request, tags } = work
+  await parts.mirrors.bringIn(name, source, request, tags === null ? [] : tagOids(tags))
+  await parts.limit(turnOf(name), () => generate(parts, mirror, work, commit))
 }
 
 async function generate(parts: Parts, mirror: string, work: Work, commit: Commit): Promise<void> {
@@ -71,8 +46,9 @@ async function generate(parts: Parts, mirror: string, work: Work, commit: Commit
     throw asPass(faults, error)
   } finally {
     if (job.lost) faults('GITCACHE_STORE', job.lost)
-    if (view !== null) await rm(view, { recursive: true, force: true })
     jobs.close(job)
+    // What stays goes with the next start.
+    if (view !== null) await rm(view, { recursive: true, force: true }).catch(() => {})
   }
 }
 

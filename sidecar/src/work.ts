@@ -70,6 +70,8 @@ export function readOrder(config: Config, order: PrepareOrder, headers: Incoming
     source: {
       url: upstream.url + order.path,
       env: gitEnvironment(forwardedHeaders(headers, upstream), upstream),
+      // Cold it is asked twice: both end before --max-wait passes all who wait at once.
+      beginWithin: Math.min(config.stallAfter, config.maxWait * 0.4) * 1000,
       stallAfter: config.stallAfter * 1000,
     },
     upstream,

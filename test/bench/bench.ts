@@ -8,8 +8,8 @@ import path from 'node:path'
 import { installPackages } from '../e2e/support/packages.ts'
 import { type Row, table } from './measure.ts'
 import { startBench } from './processes.ts'
-import { LARGE, repositoryOf, SMALL } from './repository.ts'
-import { makeTiny, ROWS } from './rows.ts'
+import { LARGE, makeWarmUps, repositoryOf, SMALL } from './repository.ts'
+import { ROWS } from './rows.ts'
 
 const quick = process.argv.includes('--quick')
 const only = process.argv.find((arg) => arg.startsWith('--only='))?.slice(7)
@@ -28,7 +28,7 @@ console.log(`repositories in ${repos}; the first run makes them`)
 await repositoryOf(repos, SMALL)
 if (!quick) await repositoryOf(repos, LARGE)
 
-makeTiny(repos)
+makeWarmUps(repos)
 const run = path.join(root, `run-${process.pid}`)
 const bench = await startBench(run, repos)
 const rows: Row[] = []

@@ -13,10 +13,10 @@ import {
 import { connect, createServer, type Socket } from 'node:net'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { TINY, WARM_UPS } from './repository.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '../..')
 const MODULES = '/etc/apache2/mods-available'
-const WARM_UP = 'tiny.git'
 export const PORT = { apache: 18181, proxy: 18182, front: 18190, instant: 18191, fake: 18192 }
 
 export interface Proxy {
@@ -32,8 +32,10 @@ export interface Bench {
   proxy: Proxy
   /** Packs that upstream has made since it was last asked. */
   packs(): number
-  /** A sidecar that knows nothing, but is warm itself: it has answered for another repository. */
+  /** A sidecar that knows nothing of what is measured, but is warm itself: it has answered for others. */
   cold(): Promise<void>
+  /** How many mirrors there are with bitmap and commit-graph. */
+  mirrors(): number
   /** CPU seconds of all that serves on our side, and of all of upstream. */
   cpu(): { ours: number; upstream: number }
   /** Of our nginx, which has one. */
@@ -246,6 +248,18 @@ export async function startBench(dir: string, repos: string): Promise<Bench> {
     sidecar = null
   }
 
+  async function warmUp(name: string, ...depth: string[]): Promise<void> {
+    const into = path.join(dir, 'warm-up')
+    rmSync(into, { recursive: true, force: true })
+    const url = `http://127.0.0.1:${PORT.front}/${name}`
+    await once(spawn('git', ['clone', '-q', '--bare', ...depth, url, into]), 'exit')
+  }
+
+  function mirrors(): number {
+    const names = readdirSync(path.join(dir, 'data/mirrors'), { recursive: true }) as string[]
+    return names.filter((name) => path.basename(name) === 'commit-graph').length
+  }
+
   async function cold(): Promise<void> {
     await stopSidecar()
     rmSync(path.join(dir, 'data'), { recursive: true, force: true })
@@ -271,13 +285,9 @@ export async function startBench(dir: string, repos: string): Promise<Bench> {
     for (let i = 0; i < 100 && !log.includes('"ready"'); i++) await sleep(50)
     const { delay } = proxy
     proxy.delay = 0
-    const into = path.join(dir, 'warm-up')
-    for (const depth of [[], ['--depth', '1']]) {
-      rmSync(into, { recursive: true, force: true })
-      const url = `http://127.0.0.1:${PORT.front}/${WARM_UP}`
-      const command = spawn('git', ['clone', '-q', '--bare', ...depth, url, into])
-      await once(command, 'exit')
-    }
+    for (const name of WARM_UPS) await warmUp(name)
+    await warmUp(TINY, '--depth', '1')
+    for (let i = 0; i < 300 && mirrors() < WARM_UPS.length; i++) await sleep(100)
     proxy.delay = delay
   }
 
@@ -297,6 +307,7 @@ export async function startBench(dir: string, repos: string): Promise<Bench> {
       return count
     },
     cold,
+    mirrors,
     cpu: () => ({
       ours: cpuOfTree(pidIn(`${dir}/nginx.pid`)) + cpuOfTree(sidecar?.pid ?? -1),
       upstream: cpuOfTree(apache.pid ?? -1) + cpuIn(path.join(dir, 'cpu.log')),

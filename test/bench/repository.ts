@@ -159,6 +159,25 @@ export async function repositoryOf(root: string, shape: Shape): Promise<string> 
   return dir
 }
 
+/** One blob of 100 kB that does not compress. */
+export const TINY = 'tiny.git'
+/** The others are as long as a depth-1 answer of the large one: V8 compiles what it meets that often. */
+export const WARM_UPS = [TINY, 'warm-1.git', 'warm-2.git', 'warm-3.git']
+
+/** The repositories that a sidecar has answered for before it is measured. */
+export function makeWarmUps(repos: string): void {
+  for (const name of WARM_UPS) makeBlob(path.join(repos, name), name === TINY ? 1e5 : 15e6)
+}
+
+function makeBlob(dir: string, size: number): void {
+  if (existsSync(dir)) return
+  git(path.dirname(dir), 'init', '-q', '--bare', '--template=', '-b', 'main', dir)
+  const script = `head -c ${size} /dev/urandom | git hash-object -w --stdin > oid
+tree=$(printf '100644 blob %s\\tx\\n' "$(cat oid)" | git mktree)
+git update-ref refs/heads/main "$(git commit-tree -m x "$tree")"`
+  execFileSync('sh', ['-ec', script], { cwd: dir, env: { ...process.env, ...WHO } })
+}
+
 /** What an earlier run has pushed is gone. */
 export function reset(dir: string): void {
   git(dir, 'update-ref', 'refs/heads/main', 'refs/bench/base')

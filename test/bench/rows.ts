@@ -7,7 +7,7 @@ import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { emptyRequest, type FetchRequest } from '../../njs/src/git/fetch-request.ts'
 import { bodyFile, inTurns, load, median, post, type Row, row, timed, together } from './measure.ts'
 import { type Bench, PORT } from './processes.ts'
-import { commit, git, LARGE, reset, SMALL } from './repository.ts'
+import { commit, git, LARGE, reset, SMALL, TINY, WARM_UPS } from './repository.ts'
 
 interface Measure {
   name: string
@@ -52,21 +52,6 @@ export async function store(
 
 const STATIC = `http://127.0.0.1:${PORT.instant}/static`
 export const AUTHORISED = `http://127.0.0.1:${PORT.instant}/authorised`
-/** One blob of 100 kB that does not compress. */
-export const TINY = 'tiny.git'
-
-export function makeTiny(repos: string): void {
-  const dir = path.join(repos, TINY)
-  if (existsSync(dir)) return
-  git(repos, 'init', '-q', '--bare', '--template=', '-b', 'main', dir)
-  execFileSync('sh', [
-    '-c',
-    `head -c 100000 /dev/urandom | git -C ${dir} hash-object -w --stdin > ${dir}/oid
-tree=$(printf '100644 blob %s\\tx\\n' "$(cat ${dir}/oid)" | git -C ${dir} mktree)
-git -C ${dir} update-ref refs/heads/main "$(GIT_AUTHOR_NAME=A GIT_AUTHOR_EMAIL=a@e GIT_COMMITTER_NAME=A GIT_COMMITTER_EMAIL=a@e git -C ${dir} commit-tree -m x "$tree")"`,
-  ])
-}
-
 /** CPU of ours for each byte that is served. */
 async function cpuPerByte(bench: Bench, url: string, body?: string): Promise<number> {
   const before = bench.cpu().ours
@@ -260,13 +245,9 @@ async function coldFull(bench: Bench): Promise<Row[]> {
   return rows
 }
 
-/** Waits until there is a mirror beside that of the warm-up, with its bitmap and commit-graph. */
+/** Waits until there is a mirror beside those of the warm-up, with its bitmap and commit-graph. */
 async function settled(bench: Bench): Promise<void> {
-  const count = (name: string) =>
-    execFileSync('find', [`${bench.dir}/data/mirrors`, '-name', name], { encoding: 'utf8' })
-      .split('\n')
-      .filter(Boolean).length
-  for (let i = 0; i < 1200 && count('commit-graph') < 2; i++) await sleep(100)
+  for (let i = 0; i < 1200 && bench.mirrors() <= WARM_UPS.length; i++) await sleep(100)
 }
 
 async function coldShallow(bench: Bench): Promise<Row[]> {

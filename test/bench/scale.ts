@@ -15,7 +15,7 @@ import type { Mirrors } from '../../sidecar/src/mirrors.ts'
 import { openStore, repositoryTag } from '../../sidecar/src/store.ts'
 import { load, median } from './measure.ts'
 import { type Bench, startBench } from './processes.ts'
-import { commit, repositoryOf, reset, type Shape, SMALL } from './repository.ts'
+import { commit, makeWarmUps, repositoryOf, reset, type Shape, SMALL, TINY } from './repository.ts'
 import {
   AUTHORISED,
   cached,
@@ -23,9 +23,7 @@ import {
   direct,
   fetchOf,
   instant,
-  makeTiny,
   store,
-  TINY,
   walls,
   warm,
 } from './rows.ts'
@@ -161,7 +159,7 @@ async function byAnswers(): Promise<void> {
 async function withServers(measure: (bench: Bench) => Promise<void>): Promise<void> {
   mkdirSync(repos, { recursive: true })
   for (const shape of SIZES) await repositoryOf(repos, shape)
-  makeTiny(repos)
+  makeWarmUps(repos)
   const run = path.join(root, `scale-${process.pid}`)
   const bench = await startBench(run, repos)
   try {

@@ -44,7 +44,15 @@ async function setUp(name: string) {
   const idle = pLimit(1)
   const note = (code: string) => void faults.push(code)
   const metrics = createMetrics({ git: '' })
-  const mirrors = openMirrors(dirs, gitLimit(1, 10), idle, 'never', note, metrics)
+  const mirrors = openMirrors({
+    dirs,
+    limit: gitLimit(1, 10),
+    idle,
+    whenToMake: 'never',
+    faults: note,
+    metrics,
+    shallow: () => {},
+  })
   const of: MirrorName = { upstream: 'http://u', repository: '/a', format: 'sha1' }
   const tmp = path.join(dirs.tmp, 'made')
   await initMirror(of, tmp)

@@ -20,7 +20,7 @@ const { port } = server.address() as AddressInfo
 
 async function fetched() {
   const upstream = { name: 'http://test', url: `http://127.0.0.1:${port}` }
-  const fetch = { body: '0000', family: 2, stallAfter: 10_000 } as const
+  const fetch = { body: '0000', family: 2, beginWithin: 10_000, stallAfter: 10_000 } as const
   const { status, source } = await fetchFromUpstream(upstream, '/a.git', {}, fetch)
   expect(status).toBe(200)
   return source

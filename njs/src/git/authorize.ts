@@ -33,6 +33,8 @@ export type Verdict =
   | { kind: 'nak' }
   | { kind: 'pass'; reason: Reason }
 
+/** A yes that is older than this when the answer is ready is asked again. Milliseconds. */
+export const MAX_YES_AGE = 30000
 /** How often a probe is repeated without a shallow oid that upstream has pruned. */
 const MAX_PRUNED = 3
 

@@ -30,7 +30,7 @@ export async function readBySidecar(
   settings: Settings,
   path: string
 ): Promise<SidecarState> {
-  const ticket = await ask(r, 'ticket', orderOf(r, settings, path, {}))
+  const ticket = await ask(r, 'ticket', orderOf(r, settings, path, { maxTags: settings.maxTags }))
   if (ticket.state !== 'ticket' || !isJob(ticket.job)) {
     return ticket
   }

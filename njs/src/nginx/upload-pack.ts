@@ -6,6 +6,7 @@
  * top level: it would run again for every request.
  */
 import { type Act, follow, hit, nak, passed, type Refusal } from '../act.ts'
+import { MAX_YES_AGE } from '../git/authorize.ts'
 import { parseBody, type RequestHead, refuseHead, SERVICE } from '../git/classify.ts'
 import type { FetchRequest } from '../git/fetch-request.ts'
 import { keyOf } from '../git/key.ts'
@@ -21,8 +22,6 @@ import { authorizeInTime } from './upstream.ts'
 
 /** pkt-lines of at least 50 bytes: more lines than fit into a body that is read here are none of git's. */
 const MAX_LINES = 6000
-/** A yes that is older than this when the answer is ready is asked again. Milliseconds. */
-const MAX_YES_AGE = 30000
 
 export async function uploadPack(r: NginxRequest): Promise<void> {
   try {

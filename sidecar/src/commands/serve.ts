@@ -18,7 +18,7 @@ import { gitVersion, killAllGit, trackProcessGroups } from '../git.ts'
 import { gitLimit } from '../git-limit.ts'
 import { openJobs } from '../jobs.ts'
 import { openLargeRequests } from '../large-request.ts'
-import { emptyDirectory, type Layout, prepareLayout } from '../layout.ts'
+import { emptyDirectory, type Layout, layout, prepareLayout } from '../layout.ts'
 import { addGauges, createMetrics } from '../metrics.ts'
 import { openMirrors } from '../mirrors.ts'
 import { openRequestLog } from '../request-log.ts'
@@ -40,14 +40,25 @@ export async function serve(raw: RawOptions): Promise<void> {
   const faults = openFaults(log)
   const version = await checkGit()
   const control = await takeControl(config.data)
+  // Before tmp/ is emptied: what the last life left behind may be writing there.
+  trackProcessGroups(path.join(layout(config.data).run, 'git'))
   const dirs = await prepareLayout(config.data)
   await hideAfterBoot(dirs)
-  trackProcessGroups(path.join(dirs.run, 'git'))
   const metrics = createMetrics({ git: version })
   const limit = gitLimit(config.gitProcesses, config.queueLength)
   const store = openStore(dirs)
   const idle = pLimit(IDLE_PROCESSES)
-  const mirrors = openMirrors(dirs, limit, idle, config.makeMirrors, faults, metrics)
+  const mirrors = openMirrors({
+    dirs,
+    limit,
+    idle,
+    whenToMake: config.makeMirrors,
+    faults,
+    metrics,
+    shallow: (repository) => {
+      store.purge(repository).catch((error) => faults('GITCACHE_STORE', error))
+    },
+  })
   const shown = showChecked(dirs, faults).catch((error) => faults('GITCACHE_EVICT', error))
   const budget = openBudget({
     dirs,

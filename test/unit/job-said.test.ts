@@ -1,0 +1,79 @@
+/** What is said beside an answer: who hears it, who hears that there is life, and who may attach when. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { Job } from '../../sidecar/src/job.ts'
+import { prepareLayout } from '../../sidecar/src/layout.ts'
+import { openStore } from '../../sidecar/src/store.ts'
+import { scratch } from '../support/git.ts'
+import { answerOf, reader } from '../support/job.ts'
+
+const work = scratch()
+afterAll(work.remove)
+beforeEach(() => void vi.useFakeTimers({ toFake: ['Date'] }))
+afterEach(() => void vi.useRealTimers())
+
+const store = openStore(await prepareLayout(work.dir))
+const ALIVE = '0005\x01'
+const ANSWER = answerOf(2, 100).toString('latin1')
+const SECTION = ANSWER.slice(0, 13)
+const PACK = ANSWER.slice(13)
+
+function progress(text: string): string {
+  return `${(text.length + 5).toString(16).padStart(4, '0')}\x02${text}`
+}
+
+/** An answer whose pieces come a second apart, and what two clients were sent: with progress, without. */
+async function heard(pieces: string[]): Promise<{ all: string; quiet: string }> {
+  const job = new Job(2, await store.create('/a'), false)
+  async function* source() {
+    for (const piece of pieces) {
+      yield Buffer.from(piece, 'latin1')
+      await sleep(5)
+      vi.setSystemTime(Date.now() + 1000)
+    }
+  }
+  const [all, quiet] = [reader(0), reader(0)]
+  const sending = [job.send(all.response, true), job.send(quiet.response, false)]
+  const done = Promise.resolve({ code: 0, stderr: '' })
+  await job.record({ stdout: source(), done, kill: () => {} })
+  await Promise.all(sending)
+  job.retire()
+  return { all: all.bytes().toString('latin1'), quiet: quiet.bytes().toString('latin1') }
+}
+
+test('who asked for no progress hears every five seconds that there is life', async () => {
+  const counting = Array.from({ length: 12 }, (_, i) => progress(`Counting ${i}\r`))
+  const { all, quiet } = await heard([SECTION, ...counting, PACK])
+  expect(all).toBe(SECTION + counting.join('') + PACK)
+  expect(quiet).toBe(SECTION + ALIVE + ALIVE + PACK)
+})
+
+test('progress without end is signs of life from some length on', async () => {
+  const long = progress('x'.repeat(60_000))
+  const { all, quiet } = await heard([SECTION, ...Array(16).fill(long), PACK])
+  expect(all).toBe(SECTION + long.repeat(4) + ALIVE + ALIVE + PACK)
+  expect(quiet).toBe(SECTION + ALIVE.repeat(quiet.split(ALIVE).length - 1) + PACK)
+  expect(quiet).toContain(ALIVE + ALIVE)
+})
+
+test('nobody attaches before the first byte of the pack', async () => {
+  const job = new Job(2, await store.create('/a'), true)
+  const said: string[] = []
+  async function* source() {
+    for (const piece of [SECTION, progress('Counting\r'), ALIVE]) {
+      yield Buffer.from(piece, 'latin1')
+      await sleep(5)
+    }
+    said.push('nearly')
+    yield Buffer.from(PACK, 'latin1')
+  }
+  const attached = job.committed(Number.POSITIVE_INFINITY).then(() => said.push('attached'))
+  await job.record({
+    stdout: source(),
+    done: Promise.resolve({ code: 0, stderr: '' }),
+    kill: () => {},
+  })
+  await attached
+  job.retire()
+  expect(said).toEqual(['nearly', 'attached'])
+})

@@ -1,0 +1,136 @@
+/** What a mirror lacks, fetched over HTTP: once for all who wait, and upstream's trouble told to all of them. */
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import path from 'node:path'
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest'
+import { emptyRequest } from '../../njs/src/git/fetch-request.ts'
+import { newFetchState, openFetches } from '../../sidecar/src/fetches.ts'
+import { gitLimit } from '../../sidecar/src/git-limit.ts'
+import { createMetrics } from '../../sidecar/src/metrics.ts'
+import { fetchRefs, initMirror } from '../../sidecar/src/mirror.ts'
+import { createSampleUpstream } from '../../sidecar/src/sample/http-backend.ts'
+import { git, makeRepository, oidOf, scratch } from '../support/git.ts'
+
+const work = scratch()
+const upstream = path.join(work.dir, 'upstream.git')
+const backend = createSampleUpstream({
+  root: work.dir,
+  logFile: path.join(work.dir, 'log'),
+  protectedPath: '/none/',
+  user: '',
+  password: '',
+})
+/** What upstream does, and how many gits have asked it since. */
+let does: 'answers' | 'refuses' | 'hangs' = 'answers'
+let asked = 0
+const server = createServer((request, response) => {
+  if (request.url?.includes('info/refs')) asked += 1
+  if (does === 'refuses') response.writeHead(503).end()
+  if (does === 'answers') backend.emit('request', request, response)
+})
+server.listen(0, '127.0.0.1')
+await once(server, 'listening')
+const { port } = server.address() as AddressInfo
+const source = {
+  url: `http://127.0.0.1:${port}/upstream.git`,
+  env: {},
+  beginWithin: 50_000,
+  stallAfter: 60_000,
+}
+
+beforeAll(() => makeRepository(upstream))
+afterEach(() => {
+  does = 'answers'
+  vi.useRealTimers()
+})
+afterAll(() => {
+  server.closeAllConnections()
+  server.close()
+  work.remove()
+})
+
+let mirrors = 0
+
+/** A mirror that is up to date. */
+async function setUp() {
+  mirrors += 1
+  const dir = path.join(work.dir, `mirror-${mirrors}.git`)
+  const name = { upstream: 'http://u', repository: '/a', format: 'sha1' as const }
+  await initMirror(name, dir)
+  expect(await fetchRefs(dir, source)).toBe('ok')
+  asked = 0
+  const on = { grown: () => {}, broken: () => {}, shallow: () => {} }
+  const fetches = openFetches(gitLimit(2, 100), createMetrics({ git: '' }), on)
+  const state = newFetchState(name, dir)
+  const bringIn = (want: string) =>
+    fetches.bringIn(state, source, { ...emptyRequest(2), wants: [want], done: true }, [])
+  return { dir, bringIn }
+}
+
+let commits = 0
+
+/** A new commit on a branch of upstream. */
+function commit(branch: string): string {
+  commits += 1
+  const who = ['-c', 'user.name=A', '-c', 'user.email=a@example.org', '--git-dir', upstream]
+  const tree = git([...who, 'rev-parse', 'main^{tree}'])
+  const oid = git([...who, 'commit-tree', '-p', 'main', '-m', `new ${commits}`, tree])
+  git([...who, 'update-ref', `refs/heads/${branch}`, oid])
+  return oid
+}
+
+test('ten new commits, each wanted by ten at once: two fetches', async () => {
+  const { dir, bringIn } = await setUp()
+  const oids = Array.from({ length: 10 }, (_, i) => commit(`branch-${i}`))
+  await Promise.all(Array.from({ length: 100 }, (_, i) => bringIn(oids[i % 10] as string)))
+  for (const oid of oids) expect(git(['--git-dir', dir, 'cat-file', '-t', oid])).toBe('commit')
+  expect(asked).toBe(2)
+})
+
+test('nothing is asked for what the mirror has', async () => {
+  const { bringIn } = await setUp()
+  await bringIn(oidOf(upstream, 'main~3'))
+  expect(asked).toBe(0)
+})
+
+test('upstream is overloaded: each fetch is tried twice, and all who wait are told', async () => {
+  const { bringIn } = await setUp()
+  does = 'refuses'
+  const waiting = Array.from({ length: 20 }, () => bringIn(commit('main')).catch((e) => e))
+  for (const error of await Promise.all(waiting)) {
+    expect(error).toMatchObject({ status: 503 })
+  }
+  expect(asked).toBeLessThanOrEqual(4)
+})
+
+test('upstream is silent: the fetch is ended, and it is known why', async () => {
+  const { dir } = await setUp()
+  does = 'hangs'
+  expect(await fetchRefs(dir, { ...source, beginWithin: 300 })).toBe('silent')
+})
+
+test('all who wait for a silent upstream are told', async () => {
+  const { dir, bringIn } = await setUp()
+  does = 'hangs'
+  vi.useFakeTimers({ toFake: ['setTimeout'] })
+  const waiting = ['main', 'side'].map((branch) => bringIn(commit(branch)).catch((e) => e))
+  for (let fetches = 1; fetches <= 2; fetches++) {
+    while (asked < fetches) await new Promise(setImmediate)
+    await vi.advanceTimersByTimeAsync(50_000)
+  }
+  for (const error of await Promise.all(waiting)) expect(error).toMatchObject({ status: 504 })
+  expect(git(['--git-dir', dir, 'fsck', '--connectivity-only'])).toBe('')
+})
+
+test('refs come half a minute behind a commit that was fetched by id', async () => {
+  const { dir, bringIn } = await setUp()
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  const oid = commit('main')
+  await bringIn(oid)
+  expect([oidOf(dir, 'main') === oid, asked]).toEqual([false, 1])
+  await vi.advanceTimersByTimeAsync(30_000)
+  vi.useRealTimers()
+  await expect.poll(() => oidOf(dir, 'main'), { timeout: 10_000 }).toBe(oid)
+  expect(asked).toBe(2)
+})
