@@ -57,7 +57,7 @@ function sendToAll(job: Job, commit: Commit): void {
   commit.others(job)
 }
 
-/** A shallow answer has few deltas to reuse; looking for new ones costs half the CPU and saves 4 %. */
+/** A shallow answer has few deltas to reuse; looking for new ones costs half the CPU and saves at most 4 %. */
 function settingsFor(request: FetchRequest): string[] {
   return request.deepen === null && request.shallows.length === 0 ? [] : ['-c', 'pack.window=0']
 }

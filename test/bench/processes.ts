@@ -17,7 +17,14 @@ import { TINY, WARM_UPS } from './repository.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '../..')
 const MODULES = '/etc/apache2/mods-available'
-export const PORT = { apache: 18181, proxy: 18182, front: 18190, instant: 18191, fake: 18192 }
+export const PORT = {
+  apache: 18181,
+  proxy: 18182,
+  front: 18190,
+  instant: 18191,
+  fake: 18192,
+  admin: 18193,
+}
 
 export interface Proxy {
   /** Milliseconds for a round trip. */
@@ -32,8 +39,10 @@ export interface Bench {
   proxy: Proxy
   /** Packs that upstream has made since it was last asked. */
   packs(): number
+  /** Packs that the sidecar has made of a mirror. */
+  packsHere(): Promise<number>
   /** A sidecar that knows nothing of what is measured, but is warm itself: it has answered for others. */
-  cold(): Promise<void>
+  cold(...options: string[]): Promise<void>
   /** How many mirrors there are with bitmap and commit-graph. */
   mirrors(): number
   /** CPU seconds of all that serves on our side, and of all of upstream. */
@@ -260,12 +269,14 @@ export async function startBench(dir: string, repos: string): Promise<Bench> {
     return names.filter((name) => path.basename(name) === 'commit-graph').length
   }
 
-  async function cold(): Promise<void> {
+  async function cold(...more: string[]): Promise<void> {
     await stopSidecar()
     rmSync(path.join(dir, 'data'), { recursive: true, force: true })
     mkdirSync(path.join(dir, 'data'))
     execFileSync('chown', ['www-data:www-data', path.join(dir, 'data')])
-    const options = ['--data', `${dir}/data`, '--socket', `${dir}/data/sidecar/sidecar.sock`]
+    const socket = `${dir}/data/sidecar/sidecar.sock`
+    const admin = `127.0.0.1:${PORT.admin}`
+    const options = ['--data', `${dir}/data`, '--socket', socket, '--admin', admin, ...more]
     const upstreams = [
       '--upstream',
       `http://forge=http://127.0.0.1:${PORT.proxy}`,
@@ -305,6 +316,12 @@ export async function startBench(dir: string, repos: string): Promise<Bench> {
       const count = readFileSync(path.join(dir, 'packs.log'), 'utf8').length / 2
       writeFileSync(path.join(dir, 'packs.log'), '')
       return count
+    },
+    packsHere: async () => {
+      const text = await (await fetch(`http://127.0.0.1:${PORT.admin}/metrics`)).text()
+      return Number(
+        /^gitcache_pack_build_duration_seconds_count\{by="mirror"\} (\d+)/m.exec(text)?.[1] ?? 0
+      )
     },
     cold,
     mirrors,

@@ -178,6 +178,22 @@ git update-ref refs/heads/main "$(git commit-tree -m x "$tree")"`
   execFileSync('sh', ['-ec', script], { cwd: dir, env: { ...process.env, ...WHO } })
 }
 
+/** A repository of so many commits, each with a ref and nothing in common; their ids. */
+export async function manyCommits(dir: string, count: number): Promise<string[]> {
+  if (!existsSync(dir)) {
+    git(path.dirname(dir), 'init', '-q', '--bare', '--template=', '-b', 'main', dir)
+    const commits = Array.from(
+      { length: count },
+      (_, i) =>
+        `commit refs/heads/${i === 0 ? 'main' : `c${i}`}\ncommitter A <a@example.org> ${1_500_000_000 + i} +0000\n${data(`${i}`)}`
+    )
+    const input = commits.join('')
+    execFileSync('git', ['-C', dir, 'fast-import', '--quiet'], { input })
+    git(dir, 'pack-refs', '--all')
+  }
+  return git(dir, 'for-each-ref', '--format=%(objectname)').split('\n')
+}
+
 /** What an earlier run has pushed is gone. */
 export function reset(dir: string): void {
   git(dir, 'update-ref', 'refs/heads/main', 'refs/bench/base')

@@ -24,20 +24,24 @@ interface Herd {
   id: string
 }
 
+/** A client that reads nothing for six seconds. */
+const DAWDLES =
+  'dawdle() { setsid "$@" & p=$!; sleep 1.5; kill -STOP -$p; sleep 6; kill -CONT -$p; wait $p; }; dawdle'
+
 /** So many clones at once; `options` may use $i. */
 async function herd(
   suite: Suite,
   url: string,
   size: number,
   options: string,
-  log?: string
+  { log, how: run = '' }: { log?: string; how?: string } = {}
 ): Promise<Herd> {
   const id = uniqueId('herd')
   const out = await must(
     client(suite),
     `export GIT_TERMINAL_PROMPT=0; mkdir -p /w/work/${id} && cd /w/work/${id}
 for i in $(seq ${size}); do
-  ( git -c http.extraHeader=X-Test:${id} clone -q --bare ${options} ${url} c$i 2> c$i.err; echo $? > c$i.exit ) &
+  ( ${run} git -c http.extraHeader=X-Test:${id} clone -q --bare ${options} ${url} c$i 2> c$i.err; echo $? > c$i.exit ) &
 done
 wait
 for i in $(seq ${size}); do
@@ -89,14 +93,27 @@ describe.each(chosen())('nginx of %s', (suite) => {
     expect((all.how.join ?? 0) + (all.how.hit ?? 0)).toBe(SIZE - 1)
   })
 
-  test('warm: one pack here, none upstream', async () => {
+  test.each([...ROWS, { name: 'single branches', options: '--single-branch --no-tags' }])(
+    'warm, $name: one pack here, none upstream',
+    async ({ options }) => {
+      const repository = await copyOf('main')
+      await warmUp(suite, `/pub/${repository}`)
+      const expected = await direct(suite, repository, SIZE, options)
+      const all = await herd(suite, `${through(suite)}/${repository}`, SIZE, options)
+      expect(all.states.join(), logs()).toBe(expected)
+      // The warm-up was a whole clone: its answer is there.
+      expect([all.packs, made(all)]).toEqual([0, options === '' ? 0 : 1])
+    }
+  )
+
+  test('a new commit of a repository that has a mirror: one pack in all', async () => {
     const repository = await copyOf('main')
     await warmUp(suite, `/pub/${repository}`)
+    await onUpstream(repository, 'commit main new')
     const expected = await direct(suite, repository, SIZE, '--depth 1')
     const all = await herd(suite, `${through(suite)}/${repository}`, SIZE, '--depth 1')
     expect(all.states.join(), logs()).toBe(expected)
-    expect(all.packs).toBe(0)
-    expect(made(all)).toBe(1)
+    expect([all.packs, made(all)], JSON.stringify(all.how)).toEqual([1, 1])
   })
 
   test('ten distinct requests at once, by ten clients each', async () => {
@@ -131,19 +148,27 @@ describe.each(chosen())('nginx of %s', (suite) => {
     const repository = await copyOf('main', `${slow} && ${tag}`)
     const url = `${through(suite)}/${repository}`
     const expected = await direct(suite, repository, 10, '--mirror')
+    // Upstream pauses after 100 kB, which is where the first is killed and who comes late finds it.
     const killed = must(
       client(suite),
       `timeout -s KILL 1.5 git clone -q --mirror ${url} /w/work/killed-${repository}; rm -rf /w/work/killed-${repository}`
     ).catch(() => '')
     await new Promise((resolve) => setTimeout(resolve, 500))
     const early = herd(suite, url, 10, '--mirror')
+    let dawdles = true
+    const slowest = herd(suite, url, 1, '--mirror', { how: DAWDLES }).finally(() => {
+      dawdles = false
+    })
     await new Promise((resolve) => setTimeout(resolve, 2000))
     const late = herd(suite, url, 10, '--mirror')
     const [a, b] = await Promise.all([early, late, killed])
+    expect(dawdles).toBe(true)
     expect(a.states.join(), logs()).toBe(expected)
     expect(b.states.join()).toBe(expected)
-    expect([a.packs, b.packs]).toEqual([0, 0])
-    expect(made(a) + made(b)).toBe(0)
+    const last = await slowest
+    expect(last.states.join()).toBe(expected.replace(/^10 /, '1 '))
+    expect([a.packs, b.packs, last.packs]).toEqual([0, 0, 0])
+    expect([made(a), made(b), made(last)]).toEqual([0, 0, 0])
     await untilMirrored(dataOf(suite), `/pub/${repository}`)
   })
 
@@ -179,7 +204,7 @@ describe.each(chosen())('nginx of %s', (suite) => {
     try {
       const repository = await copyOf('main', `${BIG}; echo 8 > slow-pack`)
       const options = '--mirror --depth 1'
-      const all = await herd(suite, `${pair.url}/pub/${repository}`, 30, options, pair.log)
+      const all = await herd(suite, `${pair.url}/pub/${repository}`, 30, options, { log: pair.log })
       expect(all.states.join()).toBe(await direct(suite, repository, 30, options))
       expect([all.packs, all.how]).toEqual([1, { miss: 1, join: 29 }])
     } finally {
@@ -223,6 +248,20 @@ describe.each(chosen())('nginx of %s', (suite) => {
     // Who comes after the answer asks anew; all of these came at once.
     expect(refused.length).toBeLessThanOrEqual(6)
     expect(all.how['pass; reason=overloaded']).toBe(20)
+  })
+
+  test('who waits longer than --max-wait is passed, and says why', async () => {
+    const args = ['--max-wait', '2']
+    const pair = await startPair({ name: uniqueId('slow'), suite, args })
+    try {
+      const repository = await copyOf('main', 'echo 5 > late-pack')
+      const url = `${pair.url}/pub/${repository}`
+      const all = await herd(suite, url, 4, '--depth 1', { log: pair.log })
+      expect(all.states.join()).toBe(await direct(suite, repository, 4, '--depth 1'))
+      expect(all.how).toEqual({ miss: 1, 'pass; reason=slow': 3 })
+    } finally {
+      await pair.stop()
+    }
   })
 
   test('the first may not, the others may: one of them leads', async () => {

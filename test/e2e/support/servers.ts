@@ -142,8 +142,14 @@ export function dataOf(suite: Suite): string {
 
 /** The repositories that a data directory on this machine has mirrors of. */
 export function mirrorNames(data: string): string[] {
+  return mirrorFiles(data).map(({ of }) => of)
+}
+
+/** Each mirror's file, below the data directory, and the repository that it is of. */
+export function mirrorFiles(data: string): { file: string; of: string }[] {
   const files = globSync('mirrors/*/*.git/gitcache.json', { cwd: data })
-  return files.map((file) => JSON.parse(readFileSync(path.join(data, file), 'utf8')).repository)
+  const of = (file: string) => JSON.parse(readFileSync(path.join(data, file), 'utf8')).repository
+  return files.map((file) => ({ file, of: of(file) }))
 }
 
 /** The end of every server's log, for the message of a failed test. */
