@@ -68,6 +68,9 @@ export async function initMirror(name: MirrorName, tmp: string): Promise<boolean
   return init.code === 0
 }
 
+/** So much more patience where it has the objects: git walks them all, at idle priority, without a word. */
+const SEEDED = 10
+
 /**
  * Fetches all refs into it and moves it to `dir`. Where it has the objects already, upstream is
  * asked for its refs alone (git finds them connected). Nothing is left where it fails.
@@ -79,8 +82,9 @@ export async function finishMirror(
   dir: string,
   idle: boolean
 ): Promise<FetchOutcome> {
-  // All of a history may take upstream long before its first word, and nobody waits for it here.
-  const patient = { ...source, beginWithin: source.stallAfter }
+  // Upstream may count long before its first word, and nobody waits for it here.
+  const patience = source.stallAfter * (idle ? SEEDED : 1)
+  const patient = { ...source, beginWithin: patience, stallAfter: patience }
   const outcome = await fetch(tmp, patient, REFSPECS, idle)
   if (outcome !== 'ok') {
     await rm(tmp, { recursive: true, force: true })
@@ -174,9 +178,6 @@ export function fetchByOid(
   )
 }
 
-/** Into a mirror that has the objects already git walks them all, at idle priority and without a word. */
-const SEEDED = 10
-
 async function fetch(
   dir: string,
   source: FetchSource,
@@ -187,7 +188,7 @@ async function fetch(
     env: source.env,
     idle,
     beginWithin: source.beginWithin,
-    stallAfter: idle ? source.stallAfter * SEEDED : source.stallAfter,
+    stallAfter: source.stallAfter,
   })
   if (/shallow roots are not allowed/.test(stderr)) {
     return 'shallow'
@@ -240,8 +241,9 @@ export interface Lacking {
 }
 
 /**
- * What the mirror must hold to give the same answer as upstream: wants and shallows, and the tags of
- * the tag state, by id. One git for all, since each takes 9 ms before it begins. Commits and tags reachable from a ref, not merely present: a failed fetch leaves commits without history.
+ * What the mirror must hold to give the same answer as upstream: wants and shallows, and `tags`, the
+ * ids in the tag state. Commits and tags that are wanted reachable from a ref, not merely present: a
+ * failed fetch leaves commits without history. One git looks for all, since each takes 9 ms to begin.
  */
 export async function lacking(
   dir: string,

@@ -45,8 +45,10 @@ export interface Bench {
   cold(...options: string[]): Promise<void>
   /** How many mirrors there are with bitmap and commit-graph. */
   mirrors(): number
-  /** CPU seconds of all that serves on our side, and of all of upstream. */
-  cpu(): { ours: number; upstream: number }
+  /** CPU seconds of upstream, with all that it has started. */
+  upstreamCpu(): number
+  /** CPU seconds of our nginx's worker and of the sidecar itself. */
+  servingCpu(): number
   /** Of our nginx, which has one. */
   worker(): number
   /** Kilobytes. */
@@ -209,6 +211,16 @@ function pidIn(file: string): number {
   return Number(readFileSync(file, 'utf8'))
 }
 
+/** Nanoseconds on a processor, of each thread (sched-stats.rst of the kernel); proc_pid_stat(5) counts in ticks of 10 ms. */
+function cpuOf(pid: number): number {
+  const threads = readdirSync(`/proc/${pid}/task`)
+  const times = threads.map((thread) => {
+    const [time = 0] = readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')
+    return Number(time) / 1e9
+  })
+  return times.reduce((sum, time) => sum + time, 0)
+}
+
 /** proc_pid_stat(5): fields 14 to 17, own time and that of children that were waited for. Seconds. */
 function cpuOfTree(root: number): number {
   const parents = new Map<number, number>()
@@ -249,6 +261,12 @@ export async function startBench(dir: string, repos: string): Promise<Bench> {
     env: { ...process.env, APACHE_CONFDIR: MODULES },
   })
   let sidecar: ChildProcess | null = null
+
+  function worker(): number {
+    const pid = pidIn(`${dir}/nginx.pid`)
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+    return Number(children.trim().split(' ').at(-1))
+  }
 
   async function stopSidecar(): Promise<void> {
     if (sidecar === null) return
@@ -305,7 +323,8 @@ export async function startBench(dir: string, repos: string): Promise<Bench> {
   const binaries = ['nginx.conf', 'fake.conf'].map((conf) =>
     spawn('nginx', ['-p', dir, '-c', `${dir}/${conf}`, '-g', 'daemon off;'], { stdio: 'inherit' })
   )
-  for (const port of Object.values(PORT)) await answers(port)
+  // The sidecar's own comes with it.
+  for (const port of Object.values(PORT)) if (port !== PORT.admin) await answers(port)
   await cold()
 
   return {
@@ -325,16 +344,9 @@ export async function startBench(dir: string, repos: string): Promise<Bench> {
     },
     cold,
     mirrors,
-    cpu: () => ({
-      ours: cpuOfTree(pidIn(`${dir}/nginx.pid`)) + cpuOfTree(sidecar?.pid ?? -1),
-      upstream: cpuOfTree(apache.pid ?? -1) + cpuIn(path.join(dir, 'cpu.log')),
-    }),
-    worker: () => {
-      const pid = pidIn(`${dir}/nginx.pid`)
-      return Number(
-        readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').at(-1)
-      )
-    },
+    upstreamCpu: () => cpuOfTree(apache.pid ?? -1) + cpuIn(path.join(dir, 'cpu.log')),
+    servingCpu: () => cpuOf(worker()) + cpuOf(sidecar?.pid ?? -1),
+    worker,
     sidecarMemory: () => {
       const status = readFileSync(`/proc/${sidecar?.pid}/status`, 'utf8')
       return Number(/VmHWM:\s+(\d+)/.exec(status)?.[1])

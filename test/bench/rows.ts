@@ -62,13 +62,13 @@ const STATIC = `http://127.0.0.1:${PORT.instant}/static`
 export const AUTHORISED = `http://127.0.0.1:${PORT.instant}/authorised`
 /** CPU of ours for each byte that is served. */
 async function cpuPerByte(bench: Bench, url: string, body?: string): Promise<number> {
-  const before = bench.cpu().ours
+  const before = bench.servingCpu()
   const { bytes } = await load(bench.dir, url, {
     connections: 4,
     seconds: 3,
     ...(body === undefined ? {} : { body }),
   })
-  return (bench.cpu().ours - before) / bytes
+  return (bench.servingCpu() - before) / bytes
 }
 
 async function hitCpu(bench: Bench, label: string, more: Partial<FetchRequest>): Promise<Row> {
@@ -283,9 +283,9 @@ async function upstreamCpu(bench: Bench): Promise<Row[]> {
   await warm(bench, LARGE_URL)
   const into = path.join(bench.dir, 'clone')
   const measure = async (url: string) => {
-    const before = bench.cpu().upstream
+    const before = bench.upstreamCpu()
     await timed(...clone(url, into), into)
-    return bench.cpu().upstream - before
+    return bench.upstreamCpu() - before
   }
   const plain = await measure(direct(LARGE_URL))
   let ours = 0

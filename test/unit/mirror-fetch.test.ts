@@ -8,7 +8,7 @@ import { emptyRequest } from '../../njs/src/git/fetch-request.ts'
 import { newFetchState, openFetches } from '../../sidecar/src/fetches.ts'
 import { gitLimit } from '../../sidecar/src/git-limit.ts'
 import { createMetrics } from '../../sidecar/src/metrics.ts'
-import { fetchRefs, initMirror } from '../../sidecar/src/mirror.ts'
+import { fetchRefs, finishMirror, initMirror } from '../../sidecar/src/mirror.ts'
 import { createSampleUpstream } from '../../sidecar/src/sample/http-backend.ts'
 import { git, makeRepository, oidOf, scratch } from '../support/git.ts'
 
@@ -22,12 +22,14 @@ const backend = createSampleUpstream({
   password: '',
 })
 /** What upstream does, and how many gits have asked it since. */
-let does: 'answers' | 'refuses' | 'hangs' = 'answers'
+let does: 'answers' | 'is slow' | 'refuses' | 'hangs' = 'answers'
 let asked = 0
 const server = createServer((request, response) => {
   if (request.url?.includes('info/refs')) asked += 1
   if (does === 'refuses') response.writeHead(503).end()
-  if (does === 'answers') backend.emit('request', request, response)
+  const answer = () => backend.emit('request', request, response)
+  if (does === 'answers') answer()
+  if (does === 'is slow') setTimeout(answer, 600)
 })
 server.listen(0, '127.0.0.1')
 await once(server, 'listening')
@@ -108,6 +110,17 @@ test('upstream is silent: the fetch is ended, and it is known why', async () => 
   const { dir } = await setUp()
   does = 'hangs'
   expect(await fetchRefs(dir, { ...source, beginWithin: 300 })).toBe('silent')
+})
+
+test('a mirror that has its objects is given ten times as long', async () => {
+  does = 'is slow'
+  const finish = async (idle: boolean) => {
+    const tmp = path.join(work.dir, `idle-${idle}`)
+    const name = { upstream: 'http://u', repository: '/a', format: 'sha1' as const }
+    await initMirror(name, tmp)
+    return finishMirror(name, { ...source, stallAfter: 300 }, tmp, `${tmp}.git`, idle)
+  }
+  expect([await finish(false), await finish(true)]).toEqual(['silent', 'ok'])
 })
 
 test('all who wait for a silent upstream are told', async () => {
