@@ -174,7 +174,10 @@ function writeSite(dir: string): void {
     writeFileSync(file, text.replace('/run/nginx-git-cache/sidecar.sock', socket))
   }
   copyFileSync(path.join(ROOT, 'dist/gitcache.js'), path.join(dir, 'gitcache/gitcache.js'))
-  copyFileSync(path.join(ROOT, 'dist/nginx-git-cache.mjs'), path.join(dir, 'sidecar.mjs'))
+  for (const file of ['sidecar/bin/nginx-git-cache', 'dist/nginx-git-cache.mjs']) {
+    mkdirSync(path.dirname(path.join(dir, file)), { recursive: true })
+    copyFileSync(path.join(ROOT, file), path.join(dir, file))
+  }
   writeFileSync(path.join(dir, 'nginx.conf'), nginxConf(dir))
   writeFileSync(path.join(dir, 'fake.conf'), fakeConf(dir))
   const script = (name: string, text: string) => {
@@ -301,14 +304,9 @@ export async function startBench(dir: string, repos: string): Promise<Bench> {
       '--upstream',
       `http://fake=http://127.0.0.1:${PORT.apache}`,
     ]
-    const command = ['--reuid=www-data', '--regid=www-data', '--clear-groups', process.execPath]
-    sidecar = spawn(
-      'setpriv',
-      [...command, `${dir}/sidecar.mjs`, 'serve', ...options, ...upstreams],
-      {
-        stdio: ['ignore', 'pipe', 'inherit'],
-      }
-    )
+    const user = ['--reuid=www-data', '--regid=www-data', '--clear-groups']
+    const command = [`${dir}/sidecar/bin/nginx-git-cache`, 'serve', ...options, ...upstreams]
+    sidecar = spawn('setpriv', [...user, ...command], { stdio: ['ignore', 'pipe', 'inherit'] })
     let log = ''
     sidecar.stdout?.on('data', (chunk) => (log += chunk))
     for (let i = 0; i < 100 && !log.includes('"ready"'); i++) await sleep(50)

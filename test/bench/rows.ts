@@ -468,6 +468,8 @@ async function memory(bench: Bench): Promise<Row[]> {
 git update-ref refs/heads/main "$(GIT_AUTHOR_NAME=A GIT_AUTHOR_EMAIL=a@e GIT_COMMITTER_NAME=A GIT_COMMITTER_EMAIL=a@e git commit-tree -m x "$(cat tree)")"`,
     ])
   }
+  // Else upstream looks for deltas between blobs of 250 MB before its first byte.
+  git(dir, 'config', 'core.bigFileThreshold', '50m')
   // Else all but the first few would wait for the file.
   await bench.cold('--commit-after', '1')
   const heads = path.join(bench.dir, 'heads')
