@@ -43,7 +43,7 @@ export const GUARDS = {
   'probe of large requests': [
     [
       'sidecar/src/large-request.ts',
-      'await authorize(request, askUpstream(upstream, order.path, headers, MAX_TAGS))',
+      'await authorize(request, source)',
       "{ kind: 'yes', request, tags: null }",
     ],
   ],
