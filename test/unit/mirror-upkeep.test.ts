@@ -205,7 +205,7 @@ test('a repack that is killed, whenever, leaves a mirror of which nothing is los
   const objects = (of: string) => git(['--git-dir', of, 'rev-list', '--objects', '--all'])
   const copy = path.join(work.dir, 'killed-copy.git')
   let killed = 0
-  for (let after = 0, whole = false; !whole; after += 8) {
+  for (let after = 0, whole = false; !whole; after += 3) {
     rmSync(copy, { recursive: true, force: true })
     cpSync(dir, copy, { recursive: true })
     const repacking = improve(copy)
@@ -221,7 +221,7 @@ test('a repack that is killed, whenever, leaves a mirror of which nothing is los
     expect(packsOf(copy, '.pack').length).toBeLessThan(8)
   }
   expect(killed).toBeGreaterThan(2)
-})
+}, 120_000)
 
 test('a mirror that nobody has used for long is removed', async () => {
   const { dir, upkeep } = await setUp('unused')
