@@ -78,7 +78,7 @@ export function openAnswers(parts: Parts): Answers {
         if (joined.isRunning || joined.isRecorded) return stream(joined, work, 'join')
         if (until === 0) throw new Pass('generate', 'it broke off twice')
         // It broke off while he waited, and he has nothing of it yet: he asks once more, and somebody else.
-        if (!joined.isRunning) await led.ended
+        await led.ended
         until = 0
       } else if (!making.has(work.key)) {
         // Who was passed meanwhile leads nobody.

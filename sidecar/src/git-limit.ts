@@ -7,8 +7,7 @@ import { Pass } from './protocol.ts'
 /** Rejects with Pass `busy` where the queue is full. `turn`: who shares a place in the round. */
 type Limited = <T>(turn: string, work: () => Promise<T>) => Promise<T>
 
-export interface GitLimit {
-  <T>(turn: string, work: () => Promise<T>): Promise<T>
+export interface GitLimit extends Limited {
   /** A short question to a mirror: as many more at once, so that none waits for somebody's pack. */
   look: Limited
   running(): number

@@ -162,6 +162,9 @@ function notStarted(done: GitProcess['done']): GitProcess {
 
 /** Node throws where memory runs out, and tells of most else by an event. */
 function started(command: string, args: string[], { env }: GitOptions): ChildProcess | Error {
+  if (!canSpawn()) {
+    return new Error('too many open files')
+  }
   try {
     return spawn(command, args, {
       env: { ...ENVIRONMENT, ...env },
@@ -174,9 +177,6 @@ function started(command: string, args: string[], { env }: GitOptions): ChildPro
 }
 
 export function spawnGit(args: string[], options: GitOptions = {}): GitProcess {
-  if (!canSpawn()) {
-    return notStarted(Promise.resolve({ code: -1, stderr: 'too many open files', silent: false }))
-  }
   const [command = '', ...before] = options.idle ? IDLE : ['git']
   const child = started(command, [...before, ...CONFIG, ...args], options)
   if (child instanceof Error) {

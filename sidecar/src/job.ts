@@ -180,13 +180,11 @@ export class Job {
   #setAside(piece: Piece): void {
     if (piece.kind === 'error' && !this.#relay) return
     if (piece.kind === 'progress') this.#progressBytes += piece.bytes.length
-    if (piece.kind === 'progress' && this.#progressBytes > MAX_PROGRESS) {
-      if (Date.now() - this.#asideTime < KEEP_ALIVE_AFTER) return
-      this.#asides.push({ kind: 'alive', bytes: KEEP_ALIVE, at: this.#size })
-    } else {
-      // A view of the chunk it came in would keep all of that.
-      this.#asides.push({ kind: piece.kind, bytes: Buffer.from(piece.bytes), at: this.#size })
-    }
+    const tooMuch = piece.kind === 'progress' && this.#progressBytes > MAX_PROGRESS
+    if (tooMuch && Date.now() - this.#asideTime < KEEP_ALIVE_AFTER) return
+    const { kind, bytes } = tooMuch ? { kind: 'alive' as const, bytes: KEEP_ALIVE } : piece
+    // A view of the chunk it came in would keep all of that.
+    this.#asides.push({ kind, bytes: Buffer.from(bytes), at: this.#size })
     this.#asideTime = Date.now()
   }
 

@@ -214,7 +214,7 @@ function pidIn(file: string): number {
   return Number(readFileSync(file, 'utf8'))
 }
 
-/** Nanoseconds on a processor, of each thread (sched-stats.rst of the kernel); proc_pid_stat(5) counts in ticks of 10 ms. */
+/** Seconds on a processor, of all threads; to the nanosecond (the kernel's sched-stats.rst), where proc_pid_stat(5) counts in ticks. */
 function cpuOf(pid: number): number {
   const threads = readdirSync(`/proc/${pid}/task`)
   const times = threads.map((thread) => {

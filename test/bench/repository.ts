@@ -179,7 +179,7 @@ git update-ref refs/heads/main "$(git commit-tree -m x "$tree")"`
 }
 
 /** A repository of so many commits, each with a ref and nothing in common; their ids. */
-export async function manyCommits(dir: string, count: number): Promise<string[]> {
+export function manyCommits(dir: string, count: number): string[] {
   if (!existsSync(dir)) {
     git(path.dirname(dir), 'init', '-q', '--bare', '--template=', '-b', 'main', dir)
     const commits = Array.from(
@@ -187,8 +187,7 @@ export async function manyCommits(dir: string, count: number): Promise<string[]>
       (_, i) =>
         `commit refs/heads/${i === 0 ? 'main' : `c${i}`}\ncommitter A <a@example.org> ${1_500_000_000 + i} +0000\n${data(`${i}`)}`
     )
-    const input = commits.join('')
-    execFileSync('git', ['-C', dir, 'fast-import', '--quiet'], { input })
+    execFileSync('git', ['-C', dir, 'fast-import', '--quiet'], { input: commits.join('') })
     git(dir, 'pack-refs', '--all')
   }
   return git(dir, 'for-each-ref', '--format=%(objectname)').split('\n')

@@ -60,6 +60,7 @@ function probeOf(bench: Bench, name: string, more: Partial<FetchRequest>): strin
 
 const STATIC = `http://127.0.0.1:${PORT.instant}/static`
 export const AUTHORISED = `http://127.0.0.1:${PORT.instant}/authorised`
+
 /** CPU of ours for each byte that is served. */
 async function cpuPerByte(bench: Bench, url: string, body?: string): Promise<number> {
   const before = bench.servingCpu()
@@ -553,7 +554,7 @@ function chrt(args: string[]): void {
 async function stalls(bench: Bench): Promise<Row[]> {
   const body = fetchOf(bench, TINY, {})
   await store(bench, instant(TINY), body, 'tiny')
-  const oids = await manyCommits(repo(bench, MANY), 24_000)
+  const oids = manyCommits(repo(bench, MANY), 24_000)
   const rows: Row[] = []
   const small = bodyFile(bench.dir, body)
   const without = await fiveTimes(() => worst(body, small, TINY))

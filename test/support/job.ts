@@ -2,7 +2,7 @@
 import type { FileHandle } from 'node:fs/promises'
 import type { ServerResponse } from 'node:http'
 import { Writable } from 'node:stream'
-import type { Job } from '../../sidecar/src/job.ts'
+import type { AnswerSource, Job } from '../../sidecar/src/job.ts'
 import type { SpoolFile } from '../../sidecar/src/store.ts'
 
 /** The same file, but for these calls. */
@@ -20,7 +20,7 @@ export function withFaults(
   return { ...spool, handle }
 }
 
-function pkt(band: number, payload: Buffer): Buffer {
+export function pkt(band: number, payload: Buffer): Buffer {
   const head = (payload.length + 5).toString(16).padStart(4, '0')
   return Buffer.concat([Buffer.from(head), Buffer.from([band]), payload])
 }
@@ -47,9 +47,10 @@ export function record(job: Job, answer: Buffer): Promise<void> {
   async function* pieces() {
     for (let at = 0; at < answer.length; at += 65536) yield answer.subarray(at, at + 65536)
   }
-  return job.record({
-    stdout: pieces(),
-    done: Promise.resolve({ code: 0, stderr: '' }),
-    kill: () => {},
-  })
+  return job.record(sourceOf(pieces()))
+}
+
+/** A maker of an answer that ends well. */
+export function sourceOf(stdout: AsyncIterable<Buffer>): AnswerSource {
+  return { stdout, done: Promise.resolve({ code: 0, stderr: '' }), kill: () => {} }
 }

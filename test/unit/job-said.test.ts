@@ -5,7 +5,7 @@ import { Job } from '../../sidecar/src/job.ts'
 import { prepareLayout } from '../../sidecar/src/layout.ts'
 import { openStore } from '../../sidecar/src/store.ts'
 import { scratch } from '../support/git.ts'
-import { answerOf, reader } from '../support/job.ts'
+import { answerOf, pkt, reader, sourceOf } from '../support/job.ts'
 
 const work = scratch()
 afterAll(work.remove)
@@ -19,7 +19,7 @@ const SECTION = ANSWER.slice(0, 13)
 const PACK = ANSWER.slice(13)
 
 function progress(text: string): string {
-  return `${(text.length + 5).toString(16).padStart(4, '0')}\x02${text}`
+  return pkt(2, Buffer.from(text)).toString('latin1')
 }
 
 /** An answer whose pieces come a second apart, and what two clients were sent: with progress, without. */
@@ -34,8 +34,7 @@ async function heard(pieces: string[]): Promise<{ all: string; quiet: string }> 
   }
   const [all, quiet] = [reader(0), reader(0)]
   const sending = [job.send(all.response, true), job.send(quiet.response, false)]
-  const done = Promise.resolve({ code: 0, stderr: '' })
-  await job.record({ stdout: source(), done, kill: () => {} })
+  await job.record(sourceOf(source()))
   await Promise.all(sending)
   job.retire()
   return { all: all.bytes().toString('latin1'), quiet: quiet.bytes().toString('latin1') }
@@ -68,11 +67,7 @@ test('nobody attaches before the first byte of the pack', async () => {
     yield Buffer.from(PACK, 'latin1')
   }
   const attached = job.committed(Number.POSITIVE_INFINITY).then(() => said.push('attached'))
-  await job.record({
-    stdout: source(),
-    done: Promise.resolve({ code: 0, stderr: '' }),
-    kill: () => {},
-  })
+  await job.record(sourceOf(source()))
   await attached
   job.retire()
   expect(said).toEqual(['nearly', 'attached'])

@@ -22,14 +22,16 @@ const backend = createSampleUpstream({
   password: '',
 })
 /** What upstream does, and how many gits have asked it since. */
-let does: 'answers' | 'is slow' | 'refuses' | 'hangs' = 'answers'
+let does: 'answers' | 'is slow' | 'refuses' | 'hangs' | 'waits' = 'answers'
 let asked = 0
+let goOn = () => {}
 const server = createServer((request, response) => {
   if (request.url?.includes('info/refs')) asked += 1
   if (does === 'refuses') response.writeHead(503).end()
   const answer = () => backend.emit('request', request, response)
   if (does === 'answers') answer()
   if (does === 'is slow') setTimeout(answer, 600)
+  if (does === 'waits') goOn = answer
 })
 server.listen(0, '127.0.0.1')
 await once(server, 'listening')
@@ -63,11 +65,18 @@ async function setUp() {
   expect(await fetchRefs(dir, source)).toBe('ok')
   asked = 0
   const on = { grown: () => {}, broken: () => {}, shallow: () => {} }
-  const fetches = openFetches(gitLimit(2, 100), createMetrics({ git: '' }), on)
+  const limit = gitLimit(2, 100)
+  const seen = { looks: 0 }
+  const look: typeof limit.look = (turn, work) =>
+    limit.look(turn, work).finally(() => {
+      seen.looks += 1
+    })
+  const counted = Object.assign(limit.bind(null), limit, { look })
+  const fetches = openFetches(counted, createMetrics({ git: '' }), on)
   const state = newFetchState(name, dir)
   const bringIn = (want: string) =>
     fetches.bringIn(state, source, { ...emptyRequest(2), wants: [want], done: true }, [])
-  return { dir, bringIn }
+  return { dir, bringIn, seen }
 }
 
 let commits = 0
@@ -82,10 +91,15 @@ function commit(branch: string): string {
   return oid
 }
 
-test('ten new commits, each wanted by ten at once: two fetches', async () => {
-  const { dir, bringIn } = await setUp()
+test('ten new commits, each wanted by ten while the first is fetched: two fetches', async () => {
+  const { dir, bringIn, seen } = await setUp()
   const oids = Array.from({ length: 10 }, (_, i) => commit(`branch-${i}`))
-  await Promise.all(Array.from({ length: 100 }, (_, i) => bringIn(oids[i % 10] as string)))
+  does = 'waits'
+  const all = Array.from({ length: 100 }, (_, i) => bringIn(oids[i % 10] as string))
+  await expect.poll(() => [seen.looks, asked], { timeout: 20_000 }).toEqual([100, 1])
+  does = 'answers'
+  goOn()
+  await Promise.all(all)
   for (const oid of oids) expect(git(['--git-dir', dir, 'cat-file', '-t', oid])).toBe('commit')
   expect(asked).toBe(2)
 })

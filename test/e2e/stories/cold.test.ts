@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { type CellRun, runCell, through } from '../support/cell.ts'
 import type { Operation } from '../support/operations.ts'
-import { chosen, copyOf, makeRepository, onUpstream } from '../support/repositories.ts'
+import { BIG, chosen, copyOf, makeRepository, onUpstream } from '../support/repositories.ts'
 import {
   client,
   dataOf,
@@ -118,10 +118,6 @@ function run(suite: Suite, url: string, row: Cold, repository: string): Promise<
   const git: Suite = 'trixie' in stack().nginx ? 'trixie' : suite
   return runCell({ nginx: suite, git, protocol: row.protocol ?? 2, operation }, url, 'cold')
 }
-
-/** What `slow-pack` of upstream/pack-hook.sh can cut in two. */
-const BIG =
-  'git update-ref refs/tags/big $(head -c 300000 /dev/urandom | git hash-object -w --stdin)'
 
 /** The mirror has what makes the next answer cheap. */
 async function untilImproved(data: string, repository: string): Promise<void> {

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest'
 import { through } from '../support/cell.ts'
 import { startPair } from '../support/pair.ts'
-import { chosen, copyOf, onUpstream, warmUp } from '../support/repositories.ts'
+import { BIG, chosen, copyOf, onUpstream, warmUp } from '../support/repositories.ts'
 import {
   client,
   dataOf,
@@ -34,7 +34,7 @@ async function herd(
   url: string,
   size: number,
   options: string,
-  { log, how: run = '' }: { log?: string; how?: string } = {}
+  { log, run = '' }: { log?: string; run?: string } = {}
 ): Promise<Herd> {
   const id = uniqueId('herd')
   const out = await must(
@@ -76,9 +76,6 @@ const ROWS = [
   { name: 'depth-1 clones', options: '--depth 1' },
 ]
 
-/** What `slow-pack` and `cut-pack` of upstream/pack-hook.sh can cut in two. */
-const BIG =
-  'git update-ref refs/tags/big $(head -c 300000 /dev/urandom | git hash-object -w --stdin)'
 const SLOW = `${BIG}; touch slow-pack`
 
 describe.each(chosen())('nginx of %s', (suite) => {
@@ -156,7 +153,7 @@ describe.each(chosen())('nginx of %s', (suite) => {
     await new Promise((resolve) => setTimeout(resolve, 500))
     const early = herd(suite, url, 10, '--mirror')
     let dawdles = true
-    const slowest = herd(suite, url, 1, '--mirror', { how: DAWDLES }).finally(() => {
+    const slowest = herd(suite, url, 1, '--mirror', { run: DAWDLES }).finally(() => {
       dawdles = false
     })
     await new Promise((resolve) => setTimeout(resolve, 2000))

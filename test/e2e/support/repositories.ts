@@ -47,6 +47,10 @@ git config http.receivepack true
 git config receive.denyDeleteCurrent ignore
 `
 
+/** A script for `copyOf`: what `slow-pack` and `cut-pack` of upstream/pack-hook.sh can cut in two. */
+export const BIG =
+  'git update-ref refs/tags/big $(head -c 300000 /dev/urandom | git hash-object -w --stdin)'
+
 /** A new repository; its path below /w/repos. `parent` is a folder for it. */
 export async function makeRepository(prefix: string, script: string, name = ''): Promise<string> {
   const id = uniqueId(prefix)
