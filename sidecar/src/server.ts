@@ -97,6 +97,8 @@ export function createSidecarServer(parts: ServerParts): Server {
   ]
 
   const server = createServer({ maxHeaderSize: 128 * 1024 }, (message, response) => {
+    // nginx from 1.29.7 on keeps connections by itself: what is being drained would be asked on.
+    response.setHeader('connection', 'close')
     for (const [method, path, route] of routes) {
       const match = message.method === method ? path.exec(message.url ?? '') : null
       if (match !== null) {

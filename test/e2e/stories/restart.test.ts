@@ -2,6 +2,7 @@
  * nginx is reloaded and upgraded, the sidecar is restarted, in the middle of transfers: none is cut.
  * The old sidecar finishes what it has begun; what would need it meanwhile is passed.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Pair, startPair } from '../support/pair.ts'
 import { chosen, copyOf, onUpstream } from '../support/repositories.ts'
@@ -36,8 +37,7 @@ describe.each(chosen())('nginx of %s', (suite) => {
     return { same: out.trim(), how }
   }
 
-  const soon = (act: () => Promise<void>) =>
-    new Promise((resolve) => setTimeout(resolve, 2500)).then(act)
+  const soon = (act: () => Promise<void>) => sleep(2500).then(act)
 
   test('nginx is reloaded while it sends stored answers', async () => {
     const repository = await copyOf('small', BIG)
@@ -56,7 +56,7 @@ describe.each(chosen())('nginx of %s', (suite) => {
     await transfers(repository, oid, '3m')
     const upgrade = async () => {
       await pair.signalNginx('SIGUSR2')
-      await new Promise((resolve) => setTimeout(resolve, 1000))
+      await sleep(1000)
       await must(client(suite), `kill -QUIT "$(cat ${pair.pid}.oldbin)"`)
     }
     const [all] = await Promise.all([transfers(repository, oid, '500k'), soon(upgrade)])
@@ -71,7 +71,8 @@ describe.each(chosen())('nginx of %s', (suite) => {
     let second = { code: 0, out: '' }
     const restart = async () => {
       const stopped = pair.signalSidecar('SIGTERM')
-      await new Promise((resolve) => setTimeout(resolve, 300))
+      // The signal goes by docker exec, which may take longer than all that follows.
+      while (!pair.logged().some((line) => String(line.msg).startsWith('draining'))) await sleep(50)
       second = await sh(
         stack().sidecar[suite] as string,
         `timeout 10 /w/sidecar/bin/nginx-git-cache serve --data ${pair.data} --socket /tmp/second.sock --upstream http://upstream=http://upstream:80`
