@@ -129,7 +129,7 @@ async function checkTags(parts: Parts, work: Work): Promise<void> {
   const maxTags = work.tags.length
   const asked = askUpstream(work.upstream, work.path, work.headers, maxTags)
   const now = await askTags(work.request, asked)
-  if (now.kind === 'pass' || now.lines.join('\n') !== work.tags.join('\n')) {
+  if (now.kind === 'pass' || now.text !== work.tagState) {
     parts.log.info({ repo: work.name.repository }, 'tags changed')
     throw new Pass('tag-state')
   }

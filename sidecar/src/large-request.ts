@@ -101,6 +101,7 @@ function writeOrder(order: TicketOrder, { request, tags }: Yes): PrepareOrder {
     family: request.family,
     request: writeCanonicalRequest(request),
     tags,
+    maxTags: order.maxTags,
     progress: !request.noProgress,
   }
 }

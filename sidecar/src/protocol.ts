@@ -20,8 +20,10 @@ export const prepareOrder = z.object({
   family: z.union([z.literal(0), z.literal(2)]),
   /** Canonical, ASCII. */
   request: z.string(),
-  /** Lines of the tag state, or null without include-tag. */
-  tags: z.array(z.string()).nullable(),
+  /** The text of the tag state as upstream has said it, or null without include-tag. */
+  tags: z.string().nullable(),
+  /** $gitcache_max_tags */
+  maxTags: z.number().int().nonnegative(),
   /** The client did not ask for no-progress. */
   progress: z.boolean(),
 })

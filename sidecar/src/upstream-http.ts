@@ -89,8 +89,11 @@ export function askUpstream(
   return {
     probe: async (body) =>
       (await ask('POST', '/git-upload-pack', body))?.toString('latin1') ?? null,
-    lsRefs: async (body) => source(await ask('POST', '/git-upload-pack', body)),
-    advertisement: async () => source(await ask('GET', '/info/refs?service=git-upload-pack')),
+    lsRefs: async (body) => (await ask('POST', '/git-upload-pack', body))?.toString() ?? null,
+    advertisement: async () => {
+      const bytes = await ask('GET', '/info/refs?service=git-upload-pack')
+      return bytes === null ? null : utf8Source(bytes)
+    },
     unknownOid: (digits) => randomBytes(digits / 2).toString('hex'),
     maxTags,
   }
@@ -167,8 +170,7 @@ function decode(bytes: Buffer, encoding: string | string[] | undefined): Buffer 
   return encoding === 'gzip' ? gunzipSync(bytes, { maxOutputLength: MAX_ANSWER }) : null
 }
 
-function source(bytes: Buffer | null): PktSource | null {
-  return bytes === null
-    ? null
-    : { length: bytes.length, text: (start, end) => bytes.toString('utf8', start, end) }
+/** Names of refs are UTF-8; lengths of packets count bytes. */
+export function utf8Source(bytes: Buffer): PktSource {
+  return { length: bytes.length, text: (start, end) => bytes.toString('utf8', start, end) }
 }

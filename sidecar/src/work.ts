@@ -6,10 +6,12 @@ import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
 import { keyOf } from '../../njs/src/git/key.ts'
 import { asciiSource } from '../../njs/src/git/pkt-line.ts'
 import { repositoryId } from '../../njs/src/git/repository-path.ts'
+import { readTagState } from '../../njs/src/git/tag-state.ts'
 import type { Config, Upstream } from './config.ts'
 import { forwardedHeaders, gitEnvironment } from './credentials.ts'
 import type { FetchSource, MirrorName } from './mirror.ts'
 import { Pass, type PrepareOrder } from './protocol.ts'
+import { utf8Source } from './upstream-http.ts'
 
 export interface Work {
   key: string
@@ -19,8 +21,10 @@ export interface Work {
   /** The client's address. */
   client: string
   request: FetchRequest
-  /** The tag state, or null where the request does not ask for tags. */
+  /** The lines of the tag state, or null where the request does not ask for tags. */
   tags: string[] | null
+  /** Its text, as it is in the key. */
+  tagState: string | null
   name: MirrorName
   /** How git reaches upstream for this client. */
   source: FetchSource
@@ -61,7 +65,8 @@ export function readOrder(config: Config, order: PrepareOrder, headers: Incoming
     since: Date.now(),
     client: order.client,
     request,
-    tags: request.includeTag ? order.tags : null,
+    tags: readTags(order, request),
+    tagState: order.tags,
     name: {
       upstream: upstream.name,
       repository: repositoryId(order.path),
@@ -79,4 +84,17 @@ export function readOrder(config: Config, order: PrepareOrder, headers: Incoming
     headers,
     progress: order.progress,
   }
+}
+
+/** Here, and not in nginx, where a thousand lines would keep all other requests waiting. */
+function readTags(order: PrepareOrder, { family, format }: FetchRequest): string[] | null {
+  if (order.tags === null) {
+    return null
+  }
+  const state = utf8Source(Buffer.from(order.tags))
+  const answer = readTagState(state, family, { format, maxTags: order.maxTags })
+  if (answer.kind === 'pass') {
+    throw new Pass(answer.reason)
+  }
+  return answer.lines
 }

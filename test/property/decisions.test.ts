@@ -12,7 +12,6 @@ import { readAdvertisedTags, readLsRefsTags } from '../../njs/src/git/tag-state.
 import { anyRequestAtAll } from '../support/arbitraries.ts'
 import { runs } from '../support/fuzz.ts'
 import { anyBytes, anyInput, anyLargeInput, anyPackets, anyProtocol } from '../support/mutations.ts'
-import { oid } from '../support/wire.ts'
 
 /** As in njs/src/nginx/upload-pack.ts. */
 const MAX_LINES = 6000
@@ -204,31 +203,6 @@ test('a run of wants is read as its packets one by one', () => {
       // A line between any two: there is no run.
       const apart = wants.flatMap((pkt) => [pkt, pktLine('ofs-delta\n')])
       expect(read(wants)).toEqual(read(apart))
-    }),
-    runs()
-  )
-})
-
-test('tags read at once are the tags read one by one', () => {
-  const piece = fc.constantFrom('a', 'v1', '.', '..', '/', '//', '.lock', '@{', '~', ' ', 'é', '-')
-  const name = fc.array(piece, { minLength: 1, maxLength: 4 }).map((list) => list.join(''))
-  const peeled = fc.constantFrom('', ` peeled:${oid(2)}`, ' peeled:zz', ' symref-target:x')
-  const tag = fc
-    .tuple(fc.constantFrom(oid(1), oid(3), 'zz'), name, peeled)
-    .map(([id, tagName, rest]) => pktLine(`${id} refs/tags/${tagName}${rest}\n`))
-  const limits = { format: 'sha1' as const, maxTags: 9 }
-  fc.assert(
-    fc.property(fc.array(tag, { maxLength: 12 }), (tags) => {
-      const read = (body: string) => readLsRefsTags(asciiSource(`${body}0000`), limits)
-      const atOnce = read(tags.join(''))
-      // A line without a line feed: they are read one by one.
-      const last = `${oid(9)} refs/tags/zzz`
-      const oneByOne = readLsRefsTags(asciiSource(`${tags.join('')}${pktLine(last)}0000`), {
-        ...limits,
-        maxTags: limits.maxTags + 1,
-      })
-      if (oneByOne.kind === 'pass') expect(atOnce).toEqual(oneByOne)
-      else expect(atOnce).toEqual({ kind: 'tags', lines: oneByOne.lines.filter((l) => l !== last) })
     }),
     runs()
   )

@@ -7,19 +7,14 @@ import type { FetchRequest } from './fetch-request.ts'
 import type { PktSource } from './pkt-line.ts'
 import { type ProbeAnswer, readProbeAnswer, writeProbe } from './probe.ts'
 import type { Reason } from './reasons.ts'
-import {
-  readAdvertisedTags,
-  readLsRefsTags,
-  type TagStateAnswer,
-  writeTagsRequest,
-} from './tag-state.ts'
+import { readAdvertisedTags, writeTagsRequest } from './tag-state.ts'
 
 /** The body of a 200, whole and inflated; or null for any other answer, or one over its bound. */
 export interface Upstream {
   /** POST git-upload-pack. The text is ASCII or it is no yes. */
   probe(body: string): Promise<string | null>
   /** POST git-upload-pack with ls-refs. */
-  lsRefs(body: string): Promise<PktSource | null>
+  lsRefs(body: string): Promise<string | null>
   /** GET info/refs as the client would. */
   advertisement(): Promise<PktSource | null>
   /** An object id of this many hex digits that upstream cannot know, new each time. */
@@ -28,7 +23,8 @@ export interface Upstream {
 }
 
 export type Verdict =
-  | { kind: 'yes'; request: FetchRequest; tags: string[] | null }
+  /** `tags`: the text of the tag state, which nobody has read; null without include-tag. */
+  | { kind: 'yes'; request: FetchRequest; tags: string | null }
   /** Upstream knows none of the haves: what it has said to the probe is its answer to this round. */
   | { kind: 'nak' }
   | { kind: 'pass'; reason: Reason }
@@ -47,14 +43,14 @@ export async function authorize(request: FetchRequest, upstream: Upstream): Prom
     askTags(request, upstream),
   ])
   const verdict = asked[0] as Verdict
-  const tags = asked[1] as TagStateAnswer
+  const tags = asked[1] as TagState
   if (verdict.kind !== 'yes') {
     return verdict
   }
   if (tags.kind === 'pass') {
     return tags
   }
-  return { kind: 'yes', request: verdict.request, tags: tags.lines }
+  return { kind: 'yes', request: verdict.request, tags: tags.text }
 }
 
 async function probeUntilAnswered(request: FetchRequest, upstream: Upstream): Promise<Verdict> {
@@ -120,14 +116,19 @@ function acknowledge(asked: FetchRequest, acknowledged: string[]): Verdict {
   return { kind: 'yes', request, tags: null }
 }
 
-export async function askTags(request: FetchRequest, upstream: Upstream): Promise<TagStateAnswer> {
-  const limits = { format: request.format, maxTags: upstream.maxTags }
-  const body =
-    request.family === 2
-      ? await upstream.lsRefs(writeTagsRequest(request.format))
-      : await upstream.advertisement()
+type TagState = { kind: 'tags'; text: string } | { kind: 'pass'; reason: Reason }
+
+/** The text of the tag state: what ls-refs says is one already, of an advertisement its tags are. */
+export async function askTags(request: FetchRequest, upstream: Upstream): Promise<TagState> {
+  if (request.family === 2) {
+    const text = await upstream.lsRefs(writeTagsRequest(request.format))
+    return text === null ? { kind: 'pass', reason: 'tag-state' } : { kind: 'tags', text }
+  }
+  const body = await upstream.advertisement()
   if (body === null) {
     return { kind: 'pass', reason: 'tag-state' }
   }
-  return request.family === 2 ? readLsRefsTags(body, limits) : readAdvertisedTags(body, limits)
+  const limits = { format: request.format, maxTags: upstream.maxTags }
+  const tags = readAdvertisedTags(body, limits)
+  return tags.kind === 'pass' ? tags : { kind: 'tags', text: tags.lines.join('\n') }
 }

@@ -41,10 +41,10 @@ function noFrame(): string {
 export function keyOf(
   sha256: (text: string) => string,
   request: FetchRequest,
-  tags: string[] | null,
+  tags: string | null,
   upstream: string,
   path: string
 ): string {
-  const tagState = tags === null ? '' : sha256(tags.join('\n'))
+  const tagState = tags === null ? '' : sha256(tags)
   return sha256(keyText(request, { upstream, repository: repositoryId(path), tagState }))
 }

@@ -58,28 +58,6 @@ export function readPkts(source: PktSource): Pkt[] | null {
   return pkts
 }
 
-/**
- * The lines of an ASCII body whose packets are all lines with a line feed, as git writes refs, up to
- * the flush that ends it; null where anything is not so. One native split: for njs a thousand packets
- * one by one are milliseconds.
- */
-export function readLines(source: PktSource): string[] | null {
-  const text = source.text(0, source.length)
-  const pieces = text.length === source.length ? text.split('\n') : []
-  if (pieces.pop() !== '0000') {
-    return null
-  }
-  const lines: string[] = []
-  for (let i = 0; i < pieces.length; i++) {
-    const piece = pieces[i] as string
-    if (piece.substring(0, 4) !== pktDigits(piece.length - 3)) {
-      return null
-    }
-    lines.push(piece.substring(4))
-  }
-  return lines
-}
-
 /** One data packet of ASCII text; the line feed is the caller's. */
 export function pktLine(text: string): string {
   return pktDigits(text.length) + text

@@ -19,6 +19,7 @@ export async function prepare(
     family: yes.request.family,
     request: writeCanonicalRequest(yes.request),
     tags: yes.tags,
+    maxTags: settings.maxTags,
     progress: !yes.request.noProgress,
   }
   return ask(r, 'prepare', orderOf(r, settings, path, order))

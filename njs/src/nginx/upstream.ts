@@ -24,7 +24,7 @@ export async function authorizeInTime(
 function upstreamOf(r: NginxRequest, settings: Settings): Upstream {
   return {
     probe: (body) => ask(r, 'probe', body).then(textOf),
-    lsRefs: (body) => ask(r, 'tags', body).then(sourceOf),
+    lsRefs: (body) => ask(r, 'tags', body).then(textOf),
     advertisement: () => ask(r, 'refs', null).then(sourceOf),
     unknownOid: (digits) => unknownOid(r, digits),
     maxTags: settings.maxTags,

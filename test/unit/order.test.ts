@@ -1,0 +1,66 @@
+/** What nginx orders, checked by the sidecar before it works. */
+import { describe, expect, test } from 'vitest'
+import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
+import { keyOf } from '../../njs/src/git/key.ts'
+import { pktLine } from '../../njs/src/git/pkt-line.ts'
+import type { Config } from '../../sidecar/src/config.ts'
+import { readOrder } from '../../sidecar/src/work.ts'
+import { sha256 } from '../support/scope.ts'
+import { FLUSH, fetchOf, oid, pkts, V0, V2, v0, v2 } from '../support/wire.ts'
+
+const upstream = { name: 'http://u', url: 'http://u', allowHttp: true }
+const config = { upstreams: [upstream], maxWait: 60, stallAfter: 120 } as unknown as Config
+const two = fetchOf(v2([`want ${oid(1)}`, 'include-tag', 'done']), V2)
+const zero = fetchOf(v0([`want ${oid(1)} side-band-64k include-tag`]), V0)
+const path = '/a/b.git'
+
+/** The lines of an order with this tag state, of three tags at most. */
+function linesOf(
+  tags: string,
+  request = two,
+  key = keyOf(sha256, request, tags, 'http://u', path)
+) {
+  const { family } = request
+  const text = writeCanonicalRequest(request)
+  const head = { secret: '', upstream: 'http://u', path, id: '', client: '', maxTags: 3 }
+  return readOrder(config, { ...head, key, family, request: text, tags, progress: false }, {}).tags
+}
+
+const state = (...lines: string[]) => pkts(lines) + FLUSH
+const A = `${oid(1)} refs/tags/a`
+const B = `${oid(2)} refs/tags/größe`
+const bytes = (text: string) => Buffer.byteLength(text).toString(16).padStart(4, '0')
+
+describe('the tag state', () => {
+  test('of v2 is what ls-refs said', () => {
+    expect(linesOf(state(A, `${A}2 peeled:${oid(3)}`))).toEqual([A, `${A}2 ${oid(3)}`])
+    const line = `0000${B}\n`
+    expect(linesOf(bytes(line) + line.slice(4) + FLUSH)).toEqual([B])
+    expect(linesOf(FLUSH)).toEqual([])
+  })
+
+  test('of v0 is lines', () => {
+    expect(linesOf(`${A}\n${B} ${oid(3)}`, zero)).toEqual([A, `${B} ${oid(3)}`])
+    expect(linesOf('', zero)).toEqual([])
+  })
+
+  test.each([
+    ['too many', state(...[1, 2, 3, 4].map((i) => A + i)), two, 'tags-limit'],
+    ['a hostile name', state(`${oid(1)} refs/tags/../../config`), two, 'tag-name'],
+    ['an error', pktLine('ERR no'), two, 'tag-state'],
+    ['half of it', state(A).slice(0, 20), two, 'tag-state'],
+    ['nothing', '', two, 'tag-state'],
+    ['too many lines', [1, 2, 3, 4].map((i) => A + i).join('\n'), zero, 'tags-limit'],
+    ['a hostile name in a line', `${oid(1)} refs/tags/a..b`, zero, 'tag-name'],
+    ['a line more', `${A}\n`, zero, 'tag-state'],
+  ])('%s passes', (_, tags, request, reason) => {
+    expect(() => linesOf(tags, request)).toThrow(expect.objectContaining({ reason }))
+  })
+
+  test('of another key passes', () => {
+    const key = keyOf(sha256, two, state(A), 'http://u', path)
+    expect(linesOf(state(A), two, key)).toEqual([A])
+    const other = expect.objectContaining({ reason: 'error' })
+    expect(() => linesOf(state(A, `${A}2`), two, key)).toThrow(other)
+  })
+})
