@@ -49,8 +49,8 @@ export interface Bench {
   upstreamCpu(): number
   /** CPU seconds of our nginx's worker and of the sidecar itself. */
   servingCpu(): number
-  /** Of our nginx, which has one. */
-  worker(): number
+  /** CPU seconds of our nginx's worker, of which it has one. */
+  workerCpu(): number
   /** Kilobytes. */
   sidecarMemory(): number
   stop(): Promise<void>
@@ -344,7 +344,7 @@ export async function startBench(dir: string, repos: string): Promise<Bench> {
     mirrors,
     upstreamCpu: () => cpuOfTree(apache.pid ?? -1) + cpuIn(path.join(dir, 'cpu.log')),
     servingCpu: () => cpuOf(worker()) + cpuOf(sidecar?.pid ?? -1),
-    worker,
+    workerCpu: () => cpuOf(worker()),
     sidecarMemory: () => {
       const status = readFileSync(`/proc/${sidecar?.pid}/status`, 'utf8')
       return Number(/VmHWM:\s+(\d+)/.exec(status)?.[1])

@@ -135,7 +135,7 @@ export const anyNearly = fc
 export const anyInput = fc.oneof(anyBytes, anyPackets, anyNearly)
 
 /** The largest body that nginx reads itself (njs/src/nginx/request.ts). */
-export const MAX_BODY = 256 * 1024
+export const MAX_BODY = 64 * 1024
 
 /** A body whose packets are all alike, as many as are read at once. */
 const anyUniform = fc

@@ -126,33 +126,47 @@ function oidLength(format: ObjectFormat): number {
   return format === 'sha1' ? 40 : 64
 }
 
-/** Bytes of each packet that `takeWants` takes: 0x32. */
-export const WANT_SIZE = 50
+/** What stands before each oid of a run, of sha1, and where the oids go. */
+const RUNS: { head: string; field: 'wants' | 'haves' | 'shallows' }[] = [
+  { head: '0032want ', field: 'wants' },
+  { head: '0032have ', field: 'haves' },
+  { head: '0035shallow ', field: 'shallows' },
+]
+
+/** Where reading goes on, and how many packets were taken. */
+export interface Run {
+  next: number
+  lines: number
+}
 
 /**
- * Takes a run of `0032want <oid>` packets, as fetches of many refs have: one native split instead of
- * thousands of steps. Returns how many it took; what is not exactly so is left to the caller.
- * After the first want alone: a request that makes each run short would be split again and again.
+ * Takes a run of packets alike at `pos`, `0032want <oid>\n` and so on, as fetches of many refs and
+ * long negotiations have: one native split instead of thousands of steps. What is not exactly so is
+ * left to the caller. Only behind the first of its kind: a request that makes each run short would be
+ * split again and again.
  */
-export function takeWants(request: FetchRequest, source: PktSource, pos: number): number {
-  const head = '0032want '
-  if (request.wants.length !== 1 || request.format !== 'sha1') {
-    return 0
+export function takeRun(request: FetchRequest, source: PktSource, pos: number): Run {
+  for (let i = 0; request.format === 'sha1' && i < RUNS.length; i++) {
+    const run = RUNS[i] as (typeof RUNS)[0]
+    const oids = request[run.field]
+    if (oids.length === 1 && source.text(pos, pos + run.head.length) === run.head) {
+      takeOids(oids, source.text(pos, source.length).split(run.head))
+      const lines = oids.length - 1
+      return { next: pos + lines * (run.head.length + 41), lines }
+    }
   }
-  if (source.text(pos, pos + head.length) !== head) {
-    return 0
-  }
-  const pieces = source.text(pos, source.length).split(head)
-  let taken = 0
+  return { next: pos, lines: 0 }
+}
+
+/** The first piece stands before the first packet, and is empty. */
+function takeOids(oids: string[], pieces: string[]): void {
   for (let i = 1; i < pieces.length; i++) {
     const piece = pieces[i] as string
     if (piece.length !== 41 || piece.charCodeAt(40) !== 10) {
-      break
+      return
     }
-    request.wants.push(piece.substring(0, 40))
-    taken++
+    oids.push(piece.substring(0, 40))
   }
-  return taken
 }
 
 /** The end of parsing. A regular expression an oid would stop a worker of nginx for too long. */

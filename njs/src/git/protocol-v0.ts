@@ -1,14 +1,6 @@
 /** Reads an upload request of protocol v0 or v1. Source: gitprotocol-pack(5), gitprotocol-capabilities(5). */
 import type { FetchRequest, Parsed } from './fetch-request.ts'
-import {
-  emptyRequest,
-  finishRequest,
-  own,
-  pass,
-  takeLine,
-  takeWants,
-  WANT_SIZE,
-} from './fetch-request.ts'
+import { emptyRequest, finishRequest, own, pass, takeLine, takeRun } from './fetch-request.ts'
 import { chomp, FLUSH, type PktSource, readPkt } from './pkt-line.ts'
 import { takeObjectFormat } from './protocol-v2.ts'
 import type { Reason } from './reasons.ts'
@@ -59,9 +51,11 @@ export function parseUploadRequest(body: PktSource, maxLines: number): Parsed {
     if (reason !== null) {
       return pass(reason)
     }
-    const run = state.flushed ? 0 : takeWants(request, body, pos)
-    lines += run
-    pos += run * WANT_SIZE
+    if (!state.flushed) {
+      const run = takeRun(request, body, pos)
+      lines += run.lines
+      pos = run.next
+    }
     if (request.done) {
       return pos === body.length ? finish(request, state) : pass('body')
     }

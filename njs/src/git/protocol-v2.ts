@@ -1,14 +1,6 @@
 /** Reads a protocol v2 request. Source: gitprotocol-v2(5); git's upload-pack.c `process_args`. */
 import type { FetchRequest, Parsed } from './fetch-request.ts'
-import {
-  emptyRequest,
-  finishRequest,
-  own,
-  pass,
-  takeLine,
-  takeWants,
-  WANT_SIZE,
-} from './fetch-request.ts'
+import { emptyRequest, finishRequest, own, pass, takeLine, takeRun } from './fetch-request.ts'
 import { chomp, DELIM, FLUSH, type PktSource, readPkt } from './pkt-line.ts'
 import type { Reason } from './reasons.ts'
 
@@ -47,9 +39,9 @@ export function parseFetchRequest(body: PktSource, maxLines: number): Parsed {
     if (reason !== null) {
       return pass(reason)
     }
-    const run = takeWants(request, body, pos)
-    lines += run
-    pos += run * WANT_SIZE
+    const run = takeRun(request, body, pos)
+    lines += run.lines
+    pos = run.next
   }
 }
 

@@ -21,7 +21,7 @@ import { holdUpstream, prepare, readBySidecar } from './sidecar.ts'
 import { authorizeInTime } from './upstream.ts'
 
 /** pkt-lines of at least 50 bytes: more lines than fit into a body that is read here are none of git's. */
-const MAX_LINES = 6000
+const MAX_LINES = 1500
 
 export async function uploadPack(r: NginxRequest): Promise<void> {
   try {
