@@ -1,8 +1,5 @@
 /** Whether upstream's answer may serve others: its pack is undamaged and every want is in it. */
-import { createReadStream } from 'node:fs'
 import { rm } from 'node:fs/promises'
-import { setTimeout as sleep } from 'node:timers/promises'
-import pLimit from 'p-limit'
 import { isWhole } from '../../njs/src/git/fetch-request.ts'
 import type { Job } from './job.ts'
 import { temporaryName } from './layout.ts'
@@ -10,7 +7,6 @@ import { indexPack, initMirror, present } from './mirror.ts'
 import { checkPack } from './pack-check.ts'
 import { packData } from './pack-data.ts'
 import type { Parts } from './parts.ts'
-import { repositoryTag } from './store.ts'
 import type { Work } from './work.ts'
 
 export interface Checked {
@@ -72,42 +68,6 @@ async function isIndexed(parts: Parts, dir: string, work: Work, job: Job): Promi
   // In v0 the advertisement alone gives a shallow upstream away: its history breaks off.
   if (state === 'broken') parts.mirrors.setShallow(work.name)
   return state === 'sound' && (await present(dir, wants)).length === wants.length
-}
-
-/**
- * What was stored without git is given to git behind it: upstream copies packed objects without
- * looking at them, and a checksum over damaged ones is right. The answer goes where git refuses it.
- */
-export function confirm(parts: Parts, work: Work): void {
-  sleep(LATER, undefined, { ref: false })
-    .then(() => confirming(() => gitTakes(parts, work)))
-    .catch(() => {})
-}
-
-/** A hundred may be fetching it just now, and who has it works on the same bytes. Milliseconds. */
-const LATER = 10_000
-/** One at a time: nobody waits for it, and no mirror may wait behind it. */
-const confirming = pLimit(1)
-
-async function gitTakes(parts: Parts, work: Work): Promise<void> {
-  const { dirs, store, faults } = parts
-  const { key, name } = work
-  const dir = temporaryName(dirs, 'seed')
-  try {
-    if (!(await initMirror(name, dir))) return
-    const pack = packData(stored(store.fileOf(key)))
-    const state = await indexPack(dir, pack, { whole: false, idle: true })
-    if (state === 'sound' || state === 'unknown' || !(await store.has(key))) return
-    faults('GITCACHE_UPSTREAM_DAMAGED', 'git index-pack', { repo: name.repository })
-    await store.remove(key, repositoryTag(name.repository))
-  } finally {
-    await discard(dir)
-  }
-}
-
-/** Opened by who reads it: where git was not started nobody does. */
-async function* stored(file: string): AsyncGenerator<Buffer> {
-  yield* createReadStream(file)
 }
 
 /** A repository under tmp/, if there is one. */

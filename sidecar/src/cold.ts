@@ -9,7 +9,8 @@ import { askTags } from '../../njs/src/git/authorize.ts'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { SERVICE } from '../../njs/src/git/classify.ts'
 import { isStorable, isWhole } from '../../njs/src/git/fetch-request.ts'
-import { type Checked, check, confirm, discard } from './cold-check.ts'
+import { type Checked, check, discard } from './cold-check.ts'
+import { confirm, markUnconfirmed } from './confirm.ts'
 import { asPass } from './faults.ts'
 import type { Job } from './job.ts'
 import type { Commit } from './jobs.ts'
@@ -149,8 +150,10 @@ async function keep(
 ): Promise<string | null> {
   const { sound, dir } = checked
   const stored = sound && isStorable(work.request)
+  const unseen = stored && dir === null
+  if (unseen) await markUnconfirmed(parts.dirs, work)
   await (stored ? spool.commit(work.key) : spool.drop())
-  if (stored && dir === null) confirm(parts, work)
+  if (unseen) confirm(parts, work)
   if (sound && isWhole(work.request)) {
     return dir
   }

@@ -6,6 +6,8 @@ export interface Layout {
   packs: string
   /** Answers of a machine that was started anew, until they have been looked at. */
   unchecked: string
+  /** A file for each answer that git has not looked at yet. */
+  unconfirmed: string
   mirrors: string
   tmp: string
   run: string
@@ -15,6 +17,7 @@ export function layout(data: string): Layout {
   return {
     packs: path.join(data, 'packs'),
     unchecked: path.join(data, 'unchecked'),
+    unconfirmed: path.join(data, 'unconfirmed'),
     mirrors: path.join(data, 'mirrors'),
     tmp: path.join(data, 'tmp'),
     /** The sidecar's own: lock, process groups. DATA/run is the supervisor's. */

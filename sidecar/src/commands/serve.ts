@@ -11,6 +11,7 @@ import { checkAll, hideAfterBoot, openSuspects, showChecked } from '../answer-ch
 import { openAnswers } from '../answers.ts'
 import { openBudget } from '../budget.ts'
 import { type Config, isUnixSocket, type RawOptions, serveConfig, splitAddress } from '../config.ts'
+import { dropUnconfirmed } from '../confirm.ts'
 import { takeControl } from '../control.ts'
 import { UserError } from '../errors.ts'
 import { openFaults } from '../faults.ts'
@@ -43,10 +44,11 @@ export async function serve(raw: RawOptions): Promise<void> {
   // Before tmp/ is emptied: what the last life left behind may be writing there.
   trackProcessGroups(path.join(layout(config.data).run, 'git'))
   const dirs = await prepareLayout(config.data)
-  await hideAfterBoot(dirs)
   const metrics = createMetrics({ git: version })
   const limit = gitLimit(config.gitProcesses, config.queueLength)
   const store = openStore(dirs)
+  await dropUnconfirmed(dirs, store)
+  await hideAfterBoot(dirs)
   const idle = pLimit(IDLE_PROCESSES)
   const mirrors = openMirrors({
     dirs,

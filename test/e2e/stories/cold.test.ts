@@ -8,7 +8,15 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { type CellRun, runCell, through } from '../support/cell.ts'
 import type { Operation } from '../support/operations.ts'
-import { BIG, chosen, copyOf, makeRepository, onUpstream } from '../support/repositories.ts'
+import {
+  BIG,
+  chosen,
+  copyOf,
+  makeRepository,
+  onUpstream,
+  REPAIRED,
+  ROTTEN,
+} from '../support/repositories.ts'
 import {
   client,
   dataOf,
@@ -282,23 +290,12 @@ describe.each(chosen())('nginx of %s', (suite) => {
   })
 
   test('upstream sends damaged objects under a right checksum: they do not outlive its repair', async () => {
-    const repository = await makeRepository(
-      'rotten',
-      `head -c 200000 /dev/urandom > random
-blob=$(git hash-object -w random)
-tree=$(printf '100644 blob %s\\tfile\\n' $blob | git mktree)
-git update-ref refs/heads/main $(git commit-tree -m rotten $tree)
-git repack -adq
-pack=$(echo objects/pack/*.pack)
-at=$(git verify-pack -v $pack | awk -v blob=$blob '$1 == blob { print $5 }')
-chmod u+w $pack; cp $pack sound
-printf '\\001\\002\\003\\004' | dd of=$pack bs=1 seek=$((at + 100000)) conv=notrunc status=none`
-    )
+    const repository = await makeRepository('rotten', ROTTEN)
     const shallow = ROWS[4] as Cold
     const first = await run(suite, through(suite), shallow, repository)
     expect(results(suite, first.id)).toEqual(['miss'])
     expect(first.code).not.toBe(0)
-    await onUpstream(repository, 'cp sound objects/pack/*.pack')
+    await onUpstream(repository, REPAIRED)
     const direct = await run(suite, DIRECT, shallow, repository)
     expect(direct.code).toBe(0)
     await expect

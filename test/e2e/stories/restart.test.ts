@@ -2,10 +2,19 @@
  * nginx is reloaded and upgraded, the sidecar is restarted, in the middle of transfers: none is cut.
  * The old sidecar finishes what it has begun; what would need it meanwhile is passed.
  */
+import { readdirSync } from 'node:fs'
+import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Pair, startPair } from '../support/pair.ts'
-import { chosen, copyOf, onUpstream } from '../support/repositories.ts'
+import {
+  chosen,
+  copyOf,
+  makeRepository,
+  onUpstream,
+  REPAIRED,
+  ROTTEN,
+} from '../support/repositories.ts'
 import { client, must, results, sh, stack, uniqueId } from '../support/servers.ts'
 
 const BIG =
@@ -93,6 +102,36 @@ describe.each(chosen())('nginx of %s', (suite) => {
     expect(meanwhile).toBe('pass; reason=sidecar')
     expect([second.code, second.out]).toEqual([2, expect.stringContaining('GITCACHE_LOCKED')])
     await warmUpPair(other)
+  })
+
+  test('the sidecar is killed before git has looked at what it stored: that is gone with it', async () => {
+    const repository = await makeRepository('rotten', ROTTEN)
+    const clone = async () => {
+      const id = uniqueId('rotten')
+      const { code } = await sh(
+        client(suite),
+        `git -c http.extraHeader=X-Test:${id} clone -q --bare --depth 1 ${pair.url}/pub/${repository} /w/work/${id}; code=$?; rm -rf /w/work/${id}; exit $code`
+      )
+      return `${results(suite, id, pair.log).join()} ${code === 0}`
+    }
+    const files = (dir: string) =>
+      readdirSync(path.join(pair.dataHere, dir), { recursive: true }).map(String)
+    expect(await clone()).toBe('miss false')
+    // A file each, and one in packs/ that says whose it is.
+    await expect.poll(() => files('unconfirmed').length).toBe(1)
+    const [name = ''] = files('unconfirmed')
+    const answer = path.join(name.slice(0, 2), name.slice(0, 64))
+    await expect.poll(() => files('packs').includes(answer)).toBe(true)
+    await pair.signalSidecar('SIGKILL')
+    await onUpstream(repository, REPAIRED)
+    await pair.startSidecar()
+    expect(await clone()).toBe('miss true')
+
+    await expect.poll(() => files('unconfirmed').length, { timeout: 60_000 }).toBe(1)
+    await expect.poll(() => files('unconfirmed').length, { timeout: 60_000 }).toBe(0)
+    await pair.signalSidecar('SIGKILL')
+    await pair.startSidecar()
+    expect(await clone()).toBe('hit true')
   })
 
   /** The new one works as the old one did. */

@@ -51,6 +51,19 @@ git config receive.denyDeleteCurrent ignore
 export const BIG =
   'git update-ref refs/tags/big $(head -c 300000 /dev/urandom | git hash-object -w --stdin)'
 
+/** A script for `makeRepository`: a packed file is damaged, and upstream sends it under a right checksum. */
+export const ROTTEN = `head -c 200000 /dev/urandom > random
+blob=$(git hash-object -w random)
+tree=$(printf '100644 blob %s\\tfile\\n' $blob | git mktree)
+git update-ref refs/heads/main $(git commit-tree -m rotten $tree)
+git repack -adq
+pack=$(echo objects/pack/*.pack)
+at=$(git verify-pack -v $pack | awk -v blob=$blob '$1 == blob { print $5 }')
+chmod u+w $pack; cp $pack sound
+printf '\\001\\002\\003\\004' | dd of=$pack bs=1 seek=$((at + 100000)) conv=notrunc status=none`
+/** And then it is sound. */
+export const REPAIRED = 'cp sound objects/pack/*.pack'
+
 /** A new repository; its path below /w/repos. `parent` is a folder for it. */
 export async function makeRepository(prefix: string, script: string, name = ''): Promise<string> {
   const id = uniqueId(prefix)
