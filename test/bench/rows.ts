@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, rmSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { splitAnswer } from '../../njs/src/git/answer.ts'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { emptyRequest, type FetchRequest } from '../../njs/src/git/fetch-request.ts'
 import { writeProbe } from '../../njs/src/git/probe.ts'
@@ -263,6 +264,55 @@ async function coldShallow(bench: Bench): Promise<Row[]> {
   const { ours, plain } = await walls(bench, LARGE_URL, ['--depth', '1'], 3, bench.cold)
   const name = 'cold depth-1 clone, wall'
   return [row({ name, unit: 's', ours, direct: plain, ratio: ours / plain, goal: '<= 1.05' })]
+}
+
+/** Seconds until an answer's first byte is there, and the first of its pack. */
+async function firstBytes(url: string, body: string): Promise<{ any: number; pack: number }> {
+  const begun = performance.now()
+  const since = () => (performance.now() - begun) / 1000
+  const response = await fetch(`${url}/git-upload-pack`, {
+    method: 'POST',
+    body,
+    headers: {
+      'content-type': 'application/x-git-upload-pack-request',
+      'git-protocol': 'version=2',
+    },
+  })
+  if (response.status !== 200 || response.body === null)
+    throw new Error(`${url}: ${response.status}`)
+  const splitter = splitAnswer(2)
+  let any = 0
+  for await (const chunk of response.body) {
+    if (any === 0) any = since()
+    splitter.push(chunk)
+    if (splitter.state.started) {
+      return { any, pack: since() }
+    }
+  }
+  throw new Error(`${url}: no pack`)
+}
+
+/** As git asks: with progress, which upstream sends before it has counted. */
+async function firstByte(bench: Bench): Promise<Row[]> {
+  const wants = [git(repo(bench, LARGE_URL), 'rev-parse', 'refs/heads/main')]
+  const request = { ...emptyRequest(2), ofsDelta: true, done: true, wants }
+  const body = writeCanonicalRequest(request, true)
+  bench.proxy.delay = 30
+  const ours: { any: number; pack: number }[] = []
+  const plain: { any: number; pack: number }[] = []
+  for (let i = 0; i < 3; i++) {
+    await bench.cold()
+    plain.push(await firstBytes(direct(LARGE_URL), body))
+    ours.push(await firstBytes(cached(LARGE_URL), body))
+  }
+  bench.proxy.delay = 0
+  const rows: Row[] = []
+  for (const which of ['any', 'pack'] as const) {
+    const [a, b] = [median(ours.map((one) => one[which])), median(plain.map((one) => one[which]))]
+    const name = `cold full clone, first byte${which === 'any' ? '' : ' of the pack'}, 30 ms`
+    rows.push(row({ name, unit: 's', ours: a, direct: b, ratio: a / b, goal: '<= 1.05' }))
+  }
+  return rows
 }
 
 async function smallWarm(bench: Bench): Promise<Row[]> {
@@ -579,6 +629,7 @@ export const ROWS: Measure[] = [
   { name: 'include-tag', large: false, measure: includeTag },
   { name: 'cold-full', large: true, measure: coldFull },
   { name: 'cold-shallow', large: true, measure: coldShallow },
+  { name: 'first-byte', large: true, measure: firstByte },
   { name: 'small-warm', large: false, measure: smallWarm },
   { name: 'upstream-cpu', large: true, measure: upstreamCpu },
   { name: 'herd', large: true, measure: herd },
