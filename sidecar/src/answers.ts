@@ -14,7 +14,7 @@ import type { Parts } from './parts.ts'
 import { type HoldOrder, Pass, type PrepareOrder, type State } from './protocol.ts'
 import { withResolvers } from './resolvers.ts'
 import { answerFromMirror } from './warm.ts'
-import { findUpstream, readOrder, type Work } from './work.ts'
+import { findUpstream, type LeadersWork, leadersWork, readOrder, type Work } from './work.ts'
 
 export interface Answers {
   prepare(order: PrepareOrder, headers: IncomingHttpHeaders): Promise<State>
@@ -141,7 +141,8 @@ export function openAnswers(parts: Parts): Answers {
     return led
   }
 
-  async function make(work: Work, commit: Commit): Promise<void> {
+  async function make(asked: Work, commit: Commit): Promise<void> {
+    const work = leadersWork(asked)
     for (;;) {
       const mirror = await mirrors.find(work.name)
       if (mirror !== null) {
@@ -165,7 +166,7 @@ export function openAnswers(parts: Parts): Answers {
   }
 
   /** From the mirror; from upstream where that is quicker, and the mirror is brought up to date behind it. */
-  async function update(mirror: string, work: Work, commit: Commit): Promise<void> {
+  async function update(mirror: string, work: LeadersWork, commit: Commit): Promise<void> {
     const ask = () => answerFromUpstream(parts, work, commit)
     if (!(await mirrors.straight(work.name, work.source, work.request, ask))) {
       await answerFromMirror(parts, mirror, work, commit)

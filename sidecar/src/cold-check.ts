@@ -58,7 +58,7 @@ async function index(parts: Parts, work: Work, job: Job): Promise<Checked> {
 
 async function isIndexed(parts: Parts, dir: string, work: Work, job: Job): Promise<boolean> {
   const { wants } = work.request
-  if (!(await initMirror(work.name, dir))) {
+  if (!(await initMirror(work.name.format, dir))) {
     return false
   }
   const state = await indexPack(dir, packData(job.spooled()), {

@@ -10,7 +10,6 @@ import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { SERVICE } from '../../njs/src/git/classify.ts'
 import { isStorable, isWhole } from '../../njs/src/git/fetch-request.ts'
 import { type Checked, check, discard } from './cold-check.ts'
-import { confirm, markUnconfirmed } from './confirm.ts'
 import { asPass } from './faults.ts'
 import type { Job } from './job.ts'
 import type { Commit } from './jobs.ts'
@@ -18,7 +17,7 @@ import type { Parts } from './parts.ts'
 import { Overloaded, Pass } from './protocol.ts'
 import type { SpoolFile } from './store.ts'
 import { askUpstream, fetchFromUpstream, type UpstreamAnswer } from './upstream-http.ts'
-import type { Work } from './work.ts'
+import type { LeadersWork, Work } from './work.ts'
 
 /** Before the one retry of a 429 or 5xx. Seconds. */
 const RETRY_AFTER = 1
@@ -27,7 +26,7 @@ const MAX_RETRY_AFTER = 5
 /** Returns a repository under tmp/ that holds all that was sent, where it can become the mirror. */
 export async function answerFromUpstream(
   parts: Parts,
-  work: Work,
+  work: LeadersWork,
   commit: Commit
 ): Promise<string | null> {
   const { store, jobs, metrics, faults } = parts
@@ -105,7 +104,7 @@ async function ask(work: Work): Promise<UpstreamAnswer | Overloaded> {
 }
 
 /** Tells who waits. Resolves to whether the answer is for everyone who asks the same. */
-async function say(parts: Parts, job: Job, work: Work, commit: Commit): Promise<boolean> {
+async function say(parts: Parts, job: Job, work: LeadersWork, commit: Commit): Promise<boolean> {
   job.begun().then(() => commit.first(job), commit.alone)
   try {
     await job.committed(Number.POSITIVE_INFINITY)
@@ -123,7 +122,7 @@ async function say(parts: Parts, job: Job, work: Work, commit: Commit): Promise<
 }
 
 /** pack-objects has read the refs by now: were they then what the key says? */
-async function checkTags(parts: Parts, work: Work): Promise<void> {
+async function checkTags(parts: Parts, work: LeadersWork): Promise<void> {
   if (work.tags === null) {
     return
   }
@@ -150,10 +149,10 @@ async function keep(
 ): Promise<string | null> {
   const { sound, dir } = checked
   const stored = sound && isStorable(work.request)
-  const unseen = stored && dir === null
-  if (unseen) await markUnconfirmed(parts.dirs, work)
+  const unseen = { key: work.key, ...work.name }
+  if (stored && dir === null) await parts.confirm.mark(unseen)
   await (stored ? spool.commit(work.key) : spool.drop())
-  if (unseen) confirm(parts, work)
+  if (stored && dir === null) parts.confirm.later(unseen)
   if (sound && isWhole(work.request)) {
     return dir
   }

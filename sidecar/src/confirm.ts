@@ -1,71 +1,134 @@
 /**
  * What was stored without git is given to git behind it: upstream copies packed objects without
- * looking at them, and a checksum over damaged ones is right. The answer goes where git refuses it,
- * and where a life ends before git has looked: a file says so as long as it has not.
+ * looking at them, and a checksum over damaged ones is right. The answer goes where git refuses it.
+ * A file says of each answer that git has not looked yet, so that the next life does where this one ends.
  */
 import { createReadStream } from 'node:fs'
-import { readdir, rm, writeFile } from 'node:fs/promises'
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pLimit from 'p-limit'
+import { z } from 'zod'
 import { discard } from './cold-check.ts'
+import type { Faults } from './faults.ts'
 import { type Layout, temporaryName } from './layout.ts'
 import { indexPack, initMirror } from './mirror.ts'
 import { packData } from './pack-data.ts'
-import type { Parts } from './parts.ts'
 import { readAnswerName, repositoryTag, type Store } from './store.ts'
-import type { Work } from './work.ts'
 
-/** A hundred may be fetching it just now, and who has it works on the same bytes. Milliseconds. */
-const LATER = 10_000
-/** One at a time: nobody waits for it, and no mirror may wait behind it. */
-const confirming = pLimit(1)
-
-/** To be called before the answer is stored. Throws where the disk does not take it. */
-export async function markUnconfirmed(dirs: Layout, work: Work): Promise<void> {
-  await writeFile(marker(dirs, work), '', { mode: 0o640 })
+/** An answer that git has not looked at. */
+export interface Unseen {
+  key: string
+  repository: string
+  format: 'sha1' | 'sha256'
 }
 
-export function confirm(parts: Parts, work: Work): void {
-  sleep(LATER, undefined, { ref: false })
-    .then(() => confirming(() => gitTakes(parts, work)))
-    .catch(() => {})
+export interface Confirm {
+  /** To be called before it is stored. Throws where the disk does not take the mark. */
+  mark(answer: Unseen): Promise<void>
+  /** It has been stored: git looks at it in a while. */
+  later(answer: Unseen): void
+  /** Those that the last life has left. */
+  resume(): Promise<void>
 }
 
-/** Removes what the last life had not confirmed; it is made again when somebody asks. */
-export async function dropUnconfirmed(dirs: Layout, store: Store): Promise<void> {
-  for (const name of await readdir(dirs.unconfirmed)) {
-    const answer = readAnswerName(name)
-    if (answer !== null) await store.remove(answer.key, answer.tag)
-    await rm(path.join(dirs.unconfirmed, name), { force: true })
+const content = z.object({ repository: z.string(), format: z.enum(['sha1', 'sha256']) })
+
+/** Milliseconds. */
+const WAITS = {
+  /** A hundred may be fetching it just now, and who has it works on the same bytes. */
+  later: 10_000,
+  /** Where git could not be started, for want of memory or room. */
+  again: 60_000,
+}
+
+export function openConfirm(
+  dirs: Layout,
+  store: Store,
+  faults: Faults,
+  waits: typeof WAITS = WAITS
+): Confirm {
+  /** One at a time: nobody waits for it, and no mirror may wait behind it. */
+  const turns = pLimit(1)
+  /** How many looks are to come: what goes may be made again meanwhile, under the same mark. */
+  const looks = new Map<string, number>()
+
+  function look(answer: Unseen, wait: number): void {
+    const { key } = answer
+    looks.set(key, (looks.get(key) ?? 0) + 1)
+    sleep(wait, undefined, { ref: false })
+      .then(() => turns(() => hasBeenSeen(answer)))
+      .catch(() => false)
+      .then((seen) => {
+        if (!seen) look(answer, waits.again)
+        const left = (looks.get(key) ?? 0) - 1
+        if (left > 0) {
+          looks.set(key, left)
+          return
+        }
+        looks.delete(key)
+        return rm(fileOf(answer), { force: true })
+      })
+      .catch(() => {})
+  }
+
+  /** False where git could not say. */
+  async function hasBeenSeen({ key, repository, format }: Unseen): Promise<boolean> {
+    if (!(await store.has(key))) return true
+    const dir = temporaryName(dirs, 'seed')
+    try {
+      if (!(await initMirror(format, dir))) return false
+      const pack = packData(stored(store.fileOf(key)))
+      const state = await indexPack(dir, pack, { whole: false, idle: true })
+      if (!(await store.has(key)) || state === 'sound') return true
+      if (state === 'unknown') return false
+      faults('GITCACHE_UPSTREAM_DAMAGED', 'git index-pack', { repo: repository })
+      await store.remove(key, repositoryTag(repository))
+      return true
+    } finally {
+      await discard(dir)
+    }
+  }
+
+  function fileOf({ key, repository }: Unseen): string {
+    return path.join(dirs.unconfirmed, `${key}.${repositoryTag(repository)}`)
+  }
+
+  async function resume(): Promise<void> {
+    for (const name of await readdir(dirs.unconfirmed)) {
+      const file = path.join(dirs.unconfirmed, name)
+      const answer = readAnswerName(name)
+      const text = await readFile(file, 'utf8').catch(() => '')
+      const said = content.safeParse(parseJson(text))
+      if (answer !== null && said.success) {
+        look({ key: answer.key, ...said.data }, 0)
+      } else {
+        // The disk was full, or it was cut off by a crash.
+        if (answer !== null) await store.remove(answer.key, answer.tag)
+        await rm(file, { force: true })
+      }
+    }
+  }
+
+  return {
+    mark: async (answer) => {
+      const { repository, format } = answer
+      await writeFile(fileOf(answer), JSON.stringify({ repository, format }), { mode: 0o640 })
+    },
+    later: (answer) => look(answer, waits.later),
+    resume,
   }
 }
 
-async function gitTakes(parts: Parts, work: Work): Promise<void> {
-  const { dirs, store, faults } = parts
-  const { key, name } = work
-  const dir = temporaryName(dirs, 'seed')
+function parseJson(text: string): unknown {
   try {
-    if (!(await initMirror(name, dir))) return
-    const pack = packData(stored(store.fileOf(key)))
-    const state = await indexPack(dir, pack, { whole: false, idle: true })
-    const isThere = await store.has(key)
-    if (state === 'unknown' && isThere) return
-    if (state !== 'sound' && isThere) {
-      faults('GITCACHE_UPSTREAM_DAMAGED', 'git index-pack', { repo: name.repository })
-      await store.remove(key, repositoryTag(name.repository))
-    }
-    await rm(marker(dirs, work), { force: true })
-  } finally {
-    await discard(dir)
+    return JSON.parse(text)
+  } catch {
+    return null
   }
 }
 
 /** Opened by who reads it: where git was not started nobody does. */
 async function* stored(file: string): AsyncGenerator<Buffer> {
   yield* createReadStream(file)
-}
-
-function marker(dirs: Layout, { key, name }: Work): string {
-  return path.join(dirs.unconfirmed, `${key}.${repositoryTag(name.repository)}`)
 }

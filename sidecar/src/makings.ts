@@ -68,7 +68,7 @@ export function openMakings(parts: MakingParts): Makings {
       return purges === state.purges ? 'ok' : 'failed'
     }
     await mkdir(path.dirname(state.dir), { recursive: true })
-    if (seed === null && !(await initMirror(state.name, tmp))) {
+    if (seed === null && !(await initMirror(state.name.format, tmp))) {
       return 'failed'
     }
     const outcome = await parts.measured(tmp, state.dir, () =>

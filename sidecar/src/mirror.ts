@@ -62,9 +62,9 @@ export async function exists(dir: string): Promise<boolean> {
 }
 
 /** An empty repository that is to become a mirror. */
-export async function initMirror(name: MirrorName, tmp: string): Promise<boolean> {
-  const format = `--object-format=${name.format}`
-  const init = await runGit(['init', '--bare', '--quiet', '--template=', format, tmp])
+export async function initMirror(format: ObjectFormat, tmp: string): Promise<boolean> {
+  const option = `--object-format=${format}`
+  const init = await runGit(['init', '--bare', '--quiet', '--template=', option, tmp])
   return init.code === 0
 }
 

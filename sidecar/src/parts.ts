@@ -2,6 +2,7 @@
 import type { LimitFunction } from 'p-limit'
 import type { Logger } from 'pino'
 import type { Config } from './config.ts'
+import type { Confirm } from './confirm.ts'
 import type { Faults } from './faults.ts'
 import type { GitLimit } from './git-limit.ts'
 import type { Jobs } from './jobs.ts'
@@ -21,6 +22,7 @@ export interface Parts {
   idle: LimitFunction
   /** Of the checks of answers that become no mirror: never behind a mirror in the making. */
   checks: LimitFunction
+  confirm: Confirm
   log: Logger
   faults: Faults
   metrics: Metrics

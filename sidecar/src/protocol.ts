@@ -29,14 +29,14 @@ export const prepareOrder = z.object({
 })
 
 /** Leave to post a body that njs does not read; nothing is authorised yet. */
-export const ticketOrder = z.object({
+export const ticketOrder = z.strictObject({
   ...head,
   /** $gitcache_max_tags */
   maxTags: z.number().int().nonnegative(),
 })
 
 /** Upstream wants to be left alone for so many seconds. */
-export const holdOrder = z.object({ ...head, hold: z.number().int().positive() })
+export const holdOrder = z.strictObject({ ...head, hold: z.number().int().positive() })
 
 /** Which of them it is shows by what it has. */
 export const anyOrder = z.union([prepareOrder, holdOrder, ticketOrder])

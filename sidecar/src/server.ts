@@ -8,7 +8,7 @@ import type { LargeRequests } from './large-request.ts'
 import { anyOrder, type Order, Overloaded, Pass, type State } from './protocol.ts'
 import type { RequestLog } from './request-log.ts'
 
-/** A tag state of 5,000 long names is the largest order. */
+/** The largest has a tag state of 512 KiB, in JSON. */
 const MAX_ORDER = 4 * 1024 * 1024
 /**
  * While an answer is awaited, a space goes to nginx every so many milliseconds: one that works is

@@ -10,12 +10,12 @@ import type { Commit } from './jobs.ts'
 import { temporaryName } from './layout.ts'
 import type { Parts } from './parts.ts'
 import { makeView, tagOids } from './view.ts'
-import type { Work } from './work.ts'
+import type { LeadersWork } from './work.ts'
 
 export async function answerFromMirror(
   parts: Parts,
   mirror: string,
-  work: Work,
+  work: LeadersWork,
   commit: Commit
 ): Promise<void> {
   const { name, source, request, tags } = work
@@ -23,7 +23,12 @@ export async function answerFromMirror(
   await parts.limit(turnOf(name), () => generate(parts, mirror, work, commit))
 }
 
-async function generate(parts: Parts, mirror: string, work: Work, commit: Commit): Promise<void> {
+async function generate(
+  parts: Parts,
+  mirror: string,
+  work: LeadersWork,
+  commit: Commit
+): Promise<void> {
   const { config, dirs, store, jobs, metrics, faults } = parts
   const begun = Date.now()
   const view = work.tags === null ? null : temporaryName(dirs, 'view')

@@ -21,10 +21,9 @@ export interface Work {
   /** The client's address. */
   client: string
   request: FetchRequest
-  /** The lines of the tag state, or null where the request does not ask for tags. */
-  tags: string[] | null
-  /** Its text, as it is in the key. */
+  /** The text of the tag state as it is in the key, or null where the request does not ask for tags. */
   tagState: string | null
+  maxTags: number
   name: MirrorName
   /** How git reaches upstream for this client. */
   source: FetchSource
@@ -33,6 +32,12 @@ export interface Work {
   path: string
   headers: IncomingHttpHeaders
   progress: boolean
+}
+
+/** Of who makes the answer: others need not know more of the tags than the key. */
+export interface LeadersWork extends Work {
+  /** The lines of the tag state, or null where the request does not ask for tags. */
+  tags: string[] | null
 }
 
 export function findUpstream(config: Config, name: string): Upstream {
@@ -65,8 +70,8 @@ export function readOrder(config: Config, order: PrepareOrder, headers: Incoming
     since: Date.now(),
     client: order.client,
     request,
-    tags: readTags(order, request),
     tagState: order.tags,
+    maxTags: order.maxTags,
     name: {
       upstream: upstream.name,
       repository: repositoryId(order.path),
@@ -86,15 +91,16 @@ export function readOrder(config: Config, order: PrepareOrder, headers: Incoming
   }
 }
 
-/** Here, and not in nginx, where a thousand lines would keep all other requests waiting. */
-function readTags(order: PrepareOrder, { family, format }: FetchRequest): string[] | null {
-  if (order.tags === null) {
-    return null
+/** Here, and not in nginx, where a thousand lines would keep all other requests waiting. Throws Pass. */
+export function leadersWork(work: Work): LeadersWork {
+  const { request, tagState, maxTags } = work
+  if (tagState === null) {
+    return { ...work, tags: null }
   }
-  const state = utf8Source(Buffer.from(order.tags))
-  const answer = readTagState(state, family, { format, maxTags: order.maxTags })
+  const bytes = utf8Source(Buffer.from(tagState))
+  const answer = readTagState(bytes, request.family, { format: request.format, maxTags })
   if (answer.kind === 'pass') {
     throw new Pass(answer.reason)
   }
-  return answer.lines
+  return { ...work, tags: answer.lines }
 }

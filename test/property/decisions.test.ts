@@ -193,6 +193,7 @@ test.each(['want', 'have', 'shallow'])('a run of %ss is read as its packets one 
     hex.map((oid) => pkt(oid.toUpperCase())),
     hex.map((oid) => pkt(`${oid.slice(1)}${head}`)),
     hex.map((oid) => `${head}${oid.slice(1)}\n\n`),
+    hex.map((oid) => `${head}${oid}a`),
     hex.map((oid) => pktLine(`${name === 'have' ? 'shallow' : 'have'} ${oid}\n`))
   )
   fc.assert(

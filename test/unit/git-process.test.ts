@@ -16,7 +16,7 @@ async function fetchFrom(listener: RequestListener, stallAfter: number) {
   await new Promise((resolve) => server.once('listening', resolve))
   const { port } = server.address() as AddressInfo
   const dir = path.join(work.dir, `mirror-${port}`)
-  await initMirror({ upstream: 'http://u', repository: '/a', format: 'sha1' }, dir)
+  await initMirror('sha1', dir)
   const begun = Date.now()
   const source = { url: `http://127.0.0.1:${port}/a`, env: {}, beginWithin: stallAfter, stallAfter }
   const outcome = await fetchRefs(dir, source)

@@ -61,7 +61,7 @@ async function setUp() {
   mirrors += 1
   const dir = path.join(work.dir, `mirror-${mirrors}.git`)
   const name = { upstream: 'http://u', repository: '/a', format: 'sha1' as const }
-  await initMirror(name, dir)
+  await initMirror(name.format, dir)
   expect(await fetchRefs(dir, source)).toBe('ok')
   asked = 0
   const on = { grown: () => {}, broken: () => {}, shallow: () => {} }
@@ -131,7 +131,7 @@ test('a mirror that has its objects is given ten times as long', async () => {
   const finish = async (idle: boolean) => {
     const tmp = path.join(work.dir, `idle-${idle}`)
     const name = { upstream: 'http://u', repository: '/a', format: 'sha1' as const }
-    await initMirror(name, tmp)
+    await initMirror(name.format, tmp)
     return finishMirror(name, { ...source, stallAfter: 300 }, tmp, `${tmp}.git`, idle)
   }
   expect([await finish(false), await finish(true)]).toEqual(['silent', 'ok'])

@@ -55,7 +55,7 @@ async function setUp(name: string) {
   })
   const of: MirrorName = { upstream: 'http://u', repository: '/a', format: 'sha1' }
   const tmp = path.join(dirs.tmp, 'made')
-  await initMirror(of, tmp)
+  await initMirror(of.format, tmp)
   git(['--git-dir', tmp, '-c', 'fetch.unpackLimit=1', 'fetch', '-q', upstream, '+refs/*:refs/*'])
   await improve(tmp)
   writeFileSync(path.join(tmp, NAME_FILE), JSON.stringify(of))

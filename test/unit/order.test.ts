@@ -4,7 +4,7 @@ import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { keyOf } from '../../njs/src/git/key.ts'
 import { pktLine } from '../../njs/src/git/pkt-line.ts'
 import type { Config } from '../../sidecar/src/config.ts'
-import { readOrder } from '../../sidecar/src/work.ts'
+import { leadersWork, readOrder } from '../../sidecar/src/work.ts'
 import { sha256 } from '../support/scope.ts'
 import { FLUSH, fetchOf, oid, pkts, V0, V2, v0, v2 } from '../support/wire.ts'
 
@@ -23,7 +23,8 @@ function linesOf(
   const { family } = request
   const text = writeCanonicalRequest(request)
   const head = { secret: '', upstream: 'http://u', path, id: '', client: '', maxTags: 3 }
-  return readOrder(config, { ...head, key, family, request: text, tags, progress: false }, {}).tags
+  const order = { ...head, key, family, request: text, tags, progress: false }
+  return leadersWork(readOrder(config, order, {})).tags
 }
 
 const state = (...lines: string[]) => pkts(lines) + FLUSH

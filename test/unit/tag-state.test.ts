@@ -52,6 +52,7 @@ describe('ls-refs', () => {
     ['a space in the name', lines(`${A} refs/tags/v 1`), pass('tag-state')],
     ['another attribute', lines(`${A} refs/tags/v1 symref-target:x`), pass('tag-state')],
     ['two attributes', lines(`${A} refs/tags/v1 peeled:${B} x:y`), pass('tag-state')],
+    ['another label as long', lines(`${A} refs/tags/v1 peelex:${B}`), pass('tag-state')],
     ['peeled to no id', lines(`${A} refs/tags/v1 peeled:x`), pass('tag-state')],
     ['an upper-case id', lines(`${oid(10).toUpperCase()} refs/tags/v1`), pass('tag-state')],
     ['an id of sha256', lines(`${oid256(1)} refs/tags/v1`), pass('tag-state')],

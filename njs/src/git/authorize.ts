@@ -23,7 +23,7 @@ export interface Upstream {
 }
 
 export type Verdict =
-  /** `tags`: the text of the tag state, which nobody has read; null without include-tag. */
+  /** `tags`: the text of the tag state; null without include-tag. */
   | { kind: 'yes'; request: FetchRequest; tags: string | null }
   /** Upstream knows none of the haves: what it has said to the probe is its answer to this round. */
   | { kind: 'nak' }

@@ -134,7 +134,7 @@ const RUNS: { head: string; field: 'wants' | 'haves' | 'shallows' }[] = [
 ]
 
 /** Where reading goes on, and how many packets were taken. */
-export interface Run {
+interface Run {
   next: number
   lines: number
 }

@@ -2,8 +2,8 @@
  * The tag state: all of refs/tags/ as upstream shows it to this client, with peeled ids. With
  * include-tag, upload-pack adds the annotated tags that exist at that moment, so the state is part
  * of the key and the answer is generated in a view that has exactly these tags. For the key it is a
- * text that nobody has read (a thousand lines cost njs 3 ms, more than all the rest of a hit): only
- * before an answer is made are its lines looked at, so none is stored under a state that is no good.
+ * text, in v2 one that nobody has read (a thousand lines cost njs 3 ms, more than all the rest of a
+ * hit): its lines are looked at before an answer is made, so none is stored under one that is no good.
  * Source: gitprotocol-v2(5) "ls-refs"; gitprotocol-pack(5) "Reference Discovery"; git-check-ref-format(1).
  */
 import { writeLines, writeV2Head } from './canonical.ts'

@@ -80,7 +80,11 @@ export async function readBody(r: NginxRequest, head: RequestHead): Promise<PktS
   }
   const reply = await r.subrequest(internal(r, 'gunzip'), { method: 'POST' })
   const inflated = reply.responseBuffer
-  return reply.status === 200 && inflated ? bufferSource(inflated) : 'gzip'
+  if (reply.status !== 200 || !inflated) {
+    return 'gzip'
+  }
+  // The size that is announced is that of the last member.
+  return inflated.length > MAX_BODY ? 'body-size' : bufferSource(inflated)
 }
 
 /** js_content of the gunzip location: gives the body back, for nginx's gunzip filter to inflate. */

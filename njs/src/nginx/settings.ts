@@ -27,7 +27,7 @@ export function readSettings(r: NginxRequest): Settings {
     upstreamPrefix: v['gitcache_upstream_prefix'] || '',
     enabled: v['gitcache_enabled'] === 'on',
     packs: v['gitcache_packs'] || '',
-    maxTags: parseInt(v['gitcache_max_tags'] || '', 10) || 0,
+    maxTags: Math.max(0, parseInt(v['gitcache_max_tags'] || '', 10) || 0),
     njsOverride: v['gitcache_njs_override'] === 'on',
     secret: v['gitcache_secret'] || '',
     locationRewrite: v['gitcache_location_rewrite'] === 'on',

@@ -11,7 +11,7 @@ import { checkAll, hideAfterBoot, openSuspects, showChecked } from '../answer-ch
 import { openAnswers } from '../answers.ts'
 import { openBudget } from '../budget.ts'
 import { type Config, isUnixSocket, type RawOptions, serveConfig, splitAddress } from '../config.ts'
-import { dropUnconfirmed } from '../confirm.ts'
+import { openConfirm } from '../confirm.ts'
 import { takeControl } from '../control.ts'
 import { UserError } from '../errors.ts'
 import { openFaults } from '../faults.ts'
@@ -44,11 +44,10 @@ export async function serve(raw: RawOptions): Promise<void> {
   // Before tmp/ is emptied: what the last life left behind may be writing there.
   trackProcessGroups(path.join(layout(config.data).run, 'git'))
   const dirs = await prepareLayout(config.data)
+  await hideAfterBoot(dirs)
   const metrics = createMetrics({ git: version })
   const limit = gitLimit(config.gitProcesses, config.queueLength)
   const store = openStore(dirs)
-  await dropUnconfirmed(dirs, store)
-  await hideAfterBoot(dirs)
   const idle = pLimit(IDLE_PROCESSES)
   const mirrors = openMirrors({
     dirs,
@@ -61,6 +60,7 @@ export async function serve(raw: RawOptions): Promise<void> {
       store.purge(repository).catch((error) => faults('GITCACHE_STORE', error))
     },
   })
+  const confirm = openConfirm(dirs, store, faults)
   const shown = showChecked(dirs, faults).catch((error) => faults('GITCACHE_EVICT', error))
   const budget = openBudget({
     dirs,
@@ -88,6 +88,7 @@ export async function serve(raw: RawOptions): Promise<void> {
     limit,
     idle,
     checks: pLimit(config.gitProcesses),
+    confirm,
     faults,
     metrics,
     log,
@@ -116,6 +117,7 @@ export async function serve(raw: RawOptions): Promise<void> {
   const keepMirrors = config.keepMirrors * DAY
   const upkeep = startUpkeep({ mirrors, store, idle, faults, keepMirrors })
   shown
+    .then(() => confirm.resume())
     .then(() => checkAll(dirs, store, faults))
     .then((answers) => log.info({ answers }, 'stored answers were read'))
     .catch((error) => faults('GITCACHE_EVICT', error))
