@@ -9,6 +9,7 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pLimit from 'p-limit'
 import { z } from 'zod'
+import type { ObjectFormat } from '../../njs/src/git/fetch-request.ts'
 import { discard } from './cold-check.ts'
 import type { Faults } from './faults.ts'
 import { type Layout, temporaryName } from './layout.ts'
@@ -20,7 +21,7 @@ import { readAnswerName, repositoryTag, type Store } from './store.ts'
 export interface Unseen {
   key: string
   repository: string
-  format: 'sha1' | 'sha256'
+  format: ObjectFormat
 }
 
 export interface Confirm {
@@ -98,10 +99,9 @@ export function openConfirm(
     for (const name of await readdir(dirs.unconfirmed)) {
       const file = path.join(dirs.unconfirmed, name)
       const answer = readAnswerName(name)
-      const text = await readFile(file, 'utf8').catch(() => '')
-      const said = content.safeParse(parseJson(text))
-      if (answer !== null && said.success) {
-        look({ key: answer.key, ...said.data }, 0)
+      const said = await contentOf(file)
+      if (answer !== null && said !== null) {
+        look({ key: answer.key, ...said }, 0)
       } else {
         // The disk was full, or it was cut off by a crash.
         if (answer !== null) await store.remove(answer.key, answer.tag)
@@ -120,9 +120,10 @@ export function openConfirm(
   }
 }
 
-function parseJson(text: string): unknown {
+/** Null where it cannot be read. */
+async function contentOf(file: string): Promise<z.infer<typeof content> | null> {
   try {
-    return JSON.parse(text)
+    return content.parse(JSON.parse(await readFile(file, 'utf8')))
   } catch {
     return null
   }

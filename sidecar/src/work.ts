@@ -70,7 +70,7 @@ export function readOrder(config: Config, order: PrepareOrder, headers: Incoming
     since: Date.now(),
     client: order.client,
     request,
-    tagState: order.tags,
+    tagState: request.includeTag ? order.tags : null,
     maxTags: order.maxTags,
     name: {
       upstream: upstream.name,

@@ -266,10 +266,8 @@ async function coldShallow(bench: Bench): Promise<Row[]> {
   return [row({ name, unit: 's', ours, direct: plain, ratio: ours / plain, goal: '<= 1.05' })]
 }
 
-/** Seconds until an answer's first byte is there, and the first of its pack. */
-async function firstBytes(url: string, body: string): Promise<{ any: number; pack: number }> {
-  const begun = performance.now()
-  const since = () => (performance.now() - begun) / 1000
+/** Of upload-pack, asked in this process. Throws where it is no answer. */
+async function answerTo(url: string, body: string): Promise<Response> {
   const response = await fetch(`${url}/git-upload-pack`, {
     method: 'POST',
     body,
@@ -278,11 +276,18 @@ async function firstBytes(url: string, body: string): Promise<{ any: number; pac
       'git-protocol': 'version=2',
     },
   })
-  if (response.status !== 200 || response.body === null)
-    throw new Error(`${url}: ${response.status}`)
+  if (response.status !== 200) throw new Error(`${url}: ${response.status}`)
+  return response
+}
+
+/** Seconds until an answer's first byte is there, and the first of its pack. */
+async function firstBytes(url: string, body: string): Promise<{ any: number; pack: number }> {
+  const begun = performance.now()
+  const since = () => (performance.now() - begun) / 1000
+  const response = await answerTo(url, body)
   const splitter = splitAnswer(2)
   let any = 0
-  for await (const chunk of response.body) {
+  for await (const chunk of response.body ?? []) {
     if (any === 0) any = since()
     splitter.push(chunk)
     if (splitter.state.started) {
@@ -567,14 +572,7 @@ async function longest(bench: Bench, body: string, other: string, name: string):
   let max = 0
   while (!ended) {
     const before = bench.workerCpu()
-    const response = await fetch(`${instant(TINY)}/git-upload-pack`, {
-      method: 'POST',
-      body,
-      headers: {
-        'content-type': 'application/x-git-upload-pack-request',
-        'git-protocol': 'version=2',
-      },
-    })
+    const response = await answerTo(instant(TINY), body)
     await response.arrayBuffer()
     max = Math.max(max, bench.workerCpu() - before)
   }

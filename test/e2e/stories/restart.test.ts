@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Pair, startPair } from '../support/pair.ts'
 import {
   chosen,
+  cloneState,
   copyOf,
   makeRepository,
   onUpstream,
@@ -44,6 +45,18 @@ describe.each(chosen())('nginx of %s', (suite) => {
     const how: Record<string, number> = {}
     for (const one of results(suite, id, pair.log)) how[one] = (how[one] ?? 0) + 1
     return { same: out.trim(), how }
+  }
+
+  /** How it was answered, and whether git took it. */
+  async function clone(repository: string, options = ''): Promise<string> {
+    const { code, how } = await cloneState(
+      suite,
+      pair.url,
+      repository,
+      `--bare ${options}`,
+      pair.log
+    )
+    return `${how} ${code === 0}`
   }
 
   const soon = (act: () => Promise<void>) => sleep(2500).then(act)
@@ -86,12 +99,7 @@ describe.each(chosen())('nginx of %s', (suite) => {
         stack().sidecar[suite] as string,
         `timeout 10 /w/sidecar/bin/nginx-git-cache serve --data ${pair.data} --socket /tmp/second.sock --upstream http://upstream=http://upstream:80`
       )
-      const id = uniqueId('meanwhile')
-      await must(
-        client(suite),
-        `git -c http.extraHeader=X-Test:${id} clone -q --bare ${pair.url}/pub/${other} /w/work/${id}; code=$?; rm -rf /w/work/${id}; exit $code`
-      )
-      meanwhile = results(suite, id, pair.log).join()
+      meanwhile = await clone(other)
       await stopped
       await pair.startSidecar()
     }
@@ -99,24 +107,17 @@ describe.each(chosen())('nginx of %s', (suite) => {
     const [all] = await Promise.all([transfers(repository, oid, '100k', STREAMS), soon(restart)])
     expect(all.same).toBe(String(STREAMS))
     expect((all.how.join ?? 0) + (all.how.miss ?? 0), JSON.stringify(all.how)).toBeGreaterThan(1)
-    expect(meanwhile).toBe('pass; reason=sidecar')
+    expect(meanwhile).toBe('pass; reason=sidecar true')
     expect([second.code, second.out]).toEqual([2, expect.stringContaining('GITCACHE_LOCKED')])
     await warmUpPair(other)
   })
 
   test('the sidecar is killed before git has looked at what it stored: the next one looks', async () => {
     const repository = await makeRepository('rotten', ROTTEN)
-    const clone = async () => {
-      const id = uniqueId('rotten')
-      const { code } = await sh(
-        client(suite),
-        `git -c http.extraHeader=X-Test:${id} clone -q --bare --depth 1 ${pair.url}/pub/${repository} /w/work/${id}; code=$?; rm -rf /w/work/${id}; exit $code`
-      )
-      return `${results(suite, id, pair.log).join()} ${code === 0}`
-    }
+    const shallow = () => clone(repository, '--depth 1')
     const files = (dir: string) =>
       readdirSync(path.join(pair.dataHere, dir), { recursive: true }).map(String)
-    expect(await clone()).toBe('miss false')
+    expect(await shallow()).toBe('miss false')
     // A file each, and one in packs/ that says whose it is.
     await expect.poll(() => files('unconfirmed').length).toBe(1)
     const [name = ''] = files('unconfirmed')
@@ -125,24 +126,21 @@ describe.each(chosen())('nginx of %s', (suite) => {
     await pair.signalSidecar('SIGKILL')
     await onUpstream(repository, REPAIRED)
     await pair.startSidecar()
-    await expect.poll(clone, { timeout: 60_000 }).toBe('miss true')
+    await expect.poll(shallow, { timeout: 60_000 }).toBe('miss true')
 
     await expect.poll(() => files('unconfirmed').length, { timeout: 60_000 }).toBe(1)
     await expect.poll(() => files('unconfirmed').length, { timeout: 60_000 }).toBe(0)
     await pair.signalSidecar('SIGKILL')
     await pair.startSidecar()
-    expect(await clone()).toBe('hit true')
+    expect(await shallow()).toBe('hit true')
   })
 
   /** The new one works as the old one did. */
   async function warmUpPair(repository: string): Promise<void> {
     for (let i = 0; i < 40; i++) {
-      const id = uniqueId('again')
-      await must(
-        client(suite),
-        `git -c http.extraHeader=X-Test:${id} clone -q --bare ${pair.url}/pub/${repository} /w/work/${id}; code=$?; rm -rf /w/work/${id}; exit $code`
-      )
-      if (results(suite, id, pair.log).join() === 'hit') return
+      const how = await clone(repository)
+      expect(how).toMatch(/ true$/)
+      if (how === 'hit true') return
     }
     throw new Error('the new sidecar stores nothing')
   }
