@@ -37,7 +37,7 @@ export function hit(packs: string, key: string): Act {
 
 /** The sidecar's word on a request. Shape: sidecar/src/protocol.ts. */
 export interface SidecarState {
-  state: 'ready' | 'stream' | 'nak' | 'ticket' | 'held' | 'pass' | 'refused'
+  state: 'ready' | 'stream' | 'probe' | 'nak' | 'ticket' | 'held' | 'pass' | 'refused'
   reason?: string
   result?: string
   job?: string

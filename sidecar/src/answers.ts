@@ -11,13 +11,29 @@ import type { FaultCode } from './faults.ts'
 import type { Job } from './job.ts'
 import type { Commit } from './jobs.ts'
 import type { Parts } from './parts.ts'
-import { type HoldOrder, Pass, type PrepareOrder, type State } from './protocol.ts'
+import {
+  type HoldOrder,
+  type LeadOrder,
+  Pass,
+  type PrepareOrder,
+  ProbeFirst,
+  type State,
+} from './protocol.ts'
 import { withResolvers } from './resolvers.ts'
 import { answerFromMirror } from './warm.ts'
-import { findUpstream, type LeadersWork, leadersWork, readOrder, type Work } from './work.ts'
+import {
+  findUpstream,
+  type LeadersWork,
+  leadersWork,
+  readLeadOrder,
+  readOrder,
+  type Work,
+} from './work.ts'
 
 export interface Answers {
   prepare(order: PrepareOrder, headers: IncomingHttpHeaders): Promise<State>
+  /** Upstream's own answer for a client who has not been probed, or `probe`. */
+  lead(order: LeadOrder, headers: IncomingHttpHeaders): Promise<State>
   /** Upstream is not asked by anyone for a while. Throws Pass where we do not know it. */
   hold(order: HoldOrder): Promise<State>
 }
@@ -39,8 +55,11 @@ const CHECKING = 4000
 /** Who finds more than so many before him goes on waiting, until it is time for a sign of life (--commit-after). */
 const CROWD = 16
 
-/** Reasons of a leader that say nothing about the next: another client's credentials may do. */
-const LEADERS_OWN = new Set(['refused', 'fetch-failed', 'not-in-mirror'])
+/**
+ * Reasons of a leader that say nothing about the next: another client's credentials may do, and
+ * upstream is not waited for as long for one who was not probed (no-answer).
+ */
+const LEADERS_OWN = new Set(['refused', 'fetch-failed', 'not-in-mirror', 'no-answer'])
 
 /** Reasons that an operator can do something about. */
 const FAULTS: Partial<Record<Reason, FaultCode>> = {
@@ -57,6 +76,25 @@ export function openAnswers(parts: Parts): Answers {
   async function prepare(order: PrepareOrder, headers: IncomingHttpHeaders): Promise<State> {
     const work = readOrder(config, order, headers)
     return inTime(find(work), config.maxWait * 1000)
+  }
+
+  async function lead(order: LeadOrder, headers: IncomingHttpHeaders): Promise<State> {
+    const work = readLeadOrder(config, order, headers)
+    return inTime(leadUnprobed(work), config.maxWait * 1000)
+  }
+
+  /** His request is his probe: what is stored, or made for others, is not for him. */
+  async function leadUnprobed(work: Work): Promise<State> {
+    const led = making.has(work.key)
+    if (led || (await store.has(work.key)) || making.has(work.key)) {
+      return { state: 'probe' }
+    }
+    try {
+      return stream(await begin(work).first, work, 'miss')
+    } catch (error) {
+      if (error instanceof ProbeFirst) return { state: 'probe' }
+      throw error
+    }
   }
 
   /** Waits for whoever leads; leads where nobody does, at most once. */
@@ -83,7 +121,7 @@ export function openAnswers(parts: Parts): Answers {
       } else if (!making.has(work.key)) {
         // Who was passed meanwhile leads nobody.
         if (Date.now() > end) throw new Pass('slow')
-        return stream(await lead(work).first, work, 'miss')
+        return stream(await begin(work).first, work, 'miss')
       }
     }
   }
@@ -119,7 +157,7 @@ export function openAnswers(parts: Parts): Answers {
   }
 
   /** Makes the answer; its promises settle when it may be sent, the work goes on behind them. */
-  function lead(work: Work): Making {
+  function begin(work: Work): Making {
     const release = takeShare(work.client)
     const first = withResolvers<Job>()
     const others = withResolvers<Job>()
@@ -160,6 +198,9 @@ export function openAnswers(parts: Parts): Answers {
           throw error
         })
       }
+      if (!work.probed) {
+        throw new ProbeFirst()
+      }
       // A clone on its way will be the mirror: never two transfers of the same history at once.
       await mirrors.making(work.name)
     }
@@ -168,9 +209,13 @@ export function openAnswers(parts: Parts): Answers {
   /** From the mirror; from upstream where that is quicker, and the mirror is brought up to date behind it. */
   async function update(mirror: string, work: LeadersWork, commit: Commit): Promise<void> {
     const ask = () => answerFromUpstream(parts, work, commit)
-    if (!(await mirrors.straight(work.name, work.source, work.request, ask))) {
-      await answerFromMirror(parts, mirror, work, commit)
+    if (await mirrors.straight(work.name, work.source, work.request, ask)) {
+      return
     }
+    if (!work.probed) {
+      throw new ProbeFirst()
+    }
+    await answerFromMirror(parts, mirror, work, commit)
   }
 
   async function hold(order: HoldOrder): Promise<State> {
@@ -178,7 +223,7 @@ export function openAnswers(parts: Parts): Answers {
     return { state: 'held' }
   }
 
-  return { prepare, hold }
+  return { prepare, lead, hold }
 }
 
 /** Unless something goes wrong, and whoever makes it: upstream's answers to haves are not. */
@@ -191,7 +236,8 @@ async function endsWithin(led: Making, milliseconds: number): Promise<void> {
 }
 
 function nextMayLead(error: unknown): null {
-  if (error instanceof Pass && LEADERS_OWN.has(error.reason)) {
+  const isOwn = error instanceof Pass && LEADERS_OWN.has(error.reason)
+  if (isOwn || error instanceof ProbeFirst) {
     return null
   }
   throw error

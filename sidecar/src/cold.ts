@@ -14,7 +14,7 @@ import { asPass } from './faults.ts'
 import type { Job } from './job.ts'
 import type { Commit } from './jobs.ts'
 import type { Parts } from './parts.ts'
-import { Overloaded, Pass } from './protocol.ts'
+import { Overloaded, Pass, ProbeFirst } from './protocol.ts'
 import type { SpoolFile } from './store.ts'
 import { askUpstream, fetchFromUpstream, type UpstreamAnswer } from './upstream-http.ts'
 import type { LeadersWork, Work } from './work.ts'
@@ -54,11 +54,17 @@ export async function answerFromUpstream(
   }
 }
 
-/** 429, 5xx and silence are asked about once more, and then are everyone's answer. */
+/**
+ * 429, 5xx and silence are asked about once more, and then are everyone's answer. Of a client who was
+ * not probed they are not: he is probed after all, or passed where it is silence.
+ */
 async function askTwice(work: Work): Promise<UpstreamAnswer> {
   const first = await ask(work)
   if (!(first instanceof Overloaded)) {
     return first
+  }
+  if (!work.probed) {
+    throw first.status === 504 ? new Pass('no-answer') : new ProbeFirst()
   }
   const wait = Number(first.retryAfter) || RETRY_AFTER
   await sleep(Math.min(wait, MAX_RETRY_AFTER) * 1000)

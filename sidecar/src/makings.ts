@@ -8,9 +8,12 @@ import { exists, type FetchOutcome, type FetchSource, finishMirror, initMirror }
 import { withResolvers } from './resolvers.ts'
 import type { Soundness } from './soundness.ts'
 
+/** `abandoned`: the clone did not come, for which upstream may have had its reasons. */
+type Made = FetchOutcome | 'abandoned'
+
 export interface MakingState extends FetchState {
   /** Made in the background, from upstream or from a clone that is on its way. */
-  making: Promise<FetchOutcome> | null
+  making: Promise<Made> | null
   /** Milliseconds since the epoch before which a failed making is not tried again. */
   notBefore: number
   /** How often it was purged: what was on its way then is not kept. */
@@ -79,13 +82,14 @@ export function openMakings(parts: MakingParts): Makings {
     return outcome
   }
 
-  function start(state: MakingState, work: () => Promise<FetchOutcome>): void {
-    const making = work().catch((): FetchOutcome => 'failed')
+  function start(state: MakingState, work: () => Promise<Made>): void {
+    const making = work().catch((): Made => 'failed')
     state.making = making
     making.then((outcome) => {
       state.making = null
       if (outcome === 'shallow') parts.shallow(state)
-      state.notBefore = outcome === 'ok' ? 0 : Date.now() + RETRY_AFTER
+      // Clients whom upstream refuses put nothing off.
+      if (outcome !== 'abandoned') state.notBefore = outcome === 'ok' ? 0 : Date.now() + RETRY_AFTER
       if (outcome === 'ok') parts.made(state)
     })
   }
@@ -111,7 +115,7 @@ export function openMakings(parts: MakingParts): Makings {
     const { promise, resolve } = withResolvers<string | null>()
     start(state, async () => {
       const tmp = await promise
-      return tmp === null ? 'failed' : make(state, source, purges, tmp)
+      return tmp === null ? 'abandoned' : make(state, source, purges, tmp)
     })
     return resolve
   }

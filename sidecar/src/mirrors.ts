@@ -91,6 +91,14 @@ export interface MirrorParts {
   shallow(repository: string): void
 }
 
+function isIdle({ making, fetching, refsTimer, users }: Entry): boolean {
+  return making === null && fetching === null && refsTimer === null && users === 0
+}
+
+function remembersNothing({ misses, shallow, notBefore, used }: Entry): boolean {
+  return misses.size === 0 && !shallow && notBefore === 0 && used === 0
+}
+
 export function openMirrors(parts: MirrorParts): Mirrors {
   const { dirs, limit, idle, whenToMake, faults, metrics } = parts
   const soundness = openSoundness(dirs, idle, faults)
@@ -126,18 +134,25 @@ export function openMirrors(parts: MirrorParts): Mirrors {
     // What was looked for last is last in the map.
     entries.delete(id)
     entries.set(id, entry)
-    if (entries.size > MAX_ENTRIES) forgetOldest()
+    if (entries.size > MAX_ENTRIES) forgetOne(entry)
     return entry
   }
 
-  /** Of those that nothing happens to: all that is lost is what they remember. */
-  function forgetOldest(): void {
-    for (const [id, { making, fetching, refsTimer, users }] of entries) {
-      if (making === null && fetching === null && refsTimer === null && users === 0) {
+  /**
+   * The oldest that nothing happens to; before it one that remembers nothing, as those are which only
+   * clients asked for whom upstream refused.
+   */
+  function forgetOne(except: Entry): void {
+    let oldest = ''
+    for (const [id, entry] of entries) {
+      if (entry === except || !isIdle(entry)) continue
+      if (oldest === '') oldest = id
+      if (remembersNothing(entry)) {
         entries.delete(id)
         return
       }
     }
+    entries.delete(oldest)
   }
 
   async function find(name: MirrorName): Promise<string | null> {

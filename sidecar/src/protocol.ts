@@ -28,6 +28,18 @@ export const prepareOrder = z.object({
   progress: z.boolean(),
 })
 
+/**
+ * A request that upstream has not been asked about: its own answer to this client is all that he may
+ * have. (Shaped so that no sidecar could take it for an authorised one.)
+ */
+export const leadOrder = z.strictObject({
+  ...head,
+  /** Canonical, ASCII. */
+  lead: z.string(),
+  family: z.union([z.literal(0), z.literal(2)]),
+  progress: z.boolean(),
+})
+
 /** Leave to post a body that njs does not read; nothing is authorised yet. */
 export const ticketOrder = z.strictObject({
   ...head,
@@ -39,9 +51,10 @@ export const ticketOrder = z.strictObject({
 export const holdOrder = z.strictObject({ ...head, hold: z.number().int().positive() })
 
 /** Which of them it is shows by what it has. */
-export const anyOrder = z.union([prepareOrder, holdOrder, ticketOrder])
+export const anyOrder = z.union([prepareOrder, leadOrder, holdOrder, ticketOrder])
 
 export type Order = z.infer<typeof anyOrder>
+export type LeadOrder = z.infer<typeof leadOrder>
 export type HoldOrder = z.infer<typeof holdOrder>
 export type PrepareOrder = z.infer<typeof prepareOrder>
 export type TicketOrder = z.infer<typeof ticketOrder>
@@ -51,6 +64,8 @@ export type State =
   | { state: 'ready'; key: string }
   /** GET /stream/<job> gives the answer from byte 0 while it is made. */
   | { state: 'stream'; job: string; result: 'miss' | 'join' }
+  /** Not from upstream alone: probe, and order again. */
+  | { state: 'probe' }
   /** The answer is that nothing is common. */
   | { state: 'nak' }
   | { state: 'ticket'; job: string }
@@ -68,6 +83,9 @@ export class Pass extends Error {
     this.reason = reason
   }
 }
+
+/** Thrown where a client who has not been probed would get anything but upstream's own answer to him. */
+export class ProbeFirst extends Error {}
 
 /** Upstream said 429, 5xx or nothing: a word for all who wait, not for the leader alone. */
 export class Overloaded extends Error {

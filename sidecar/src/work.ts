@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import { parseBody } from '../../njs/src/git/classify.ts'
-import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
+import { type FetchRequest, isOwnProbe } from '../../njs/src/git/fetch-request.ts'
 import { keyOf } from '../../njs/src/git/key.ts'
 import { asciiSource } from '../../njs/src/git/pkt-line.ts'
 import { repositoryId } from '../../njs/src/git/repository-path.ts'
@@ -10,8 +10,11 @@ import { readTagState } from '../../njs/src/git/tag-state.ts'
 import type { Config, Upstream } from './config.ts'
 import { forwardedHeaders, gitEnvironment } from './credentials.ts'
 import type { FetchSource, MirrorName } from './mirror.ts'
-import { Pass, type PrepareOrder } from './protocol.ts'
+import { type LeadOrder, Pass, type PrepareOrder } from './protocol.ts'
 import { utf8Source } from './upstream-http.ts'
+
+/** So long a probe is waited for too: proxy_read_timeout in nginx/gitcache-location.conf. Seconds. */
+const UNPROBED = 12
 
 export interface Work {
   key: string
@@ -32,6 +35,8 @@ export interface Work {
   path: string
   headers: IncomingHttpHeaders
   progress: boolean
+  /** Upstream has said yes to this client; else he may have nothing but its own answer. */
+  probed: boolean
 }
 
 /** Of who makes the answer: others need not know more of the tags than the key. */
@@ -54,40 +59,67 @@ export function sha256(text: string): string {
 
 /** Throws Pass: the key must be that of the request. */
 export function readOrder(config: Config, order: PrepareOrder, headers: IncomingHttpHeaders): Work {
-  const upstream = findUpstream(config, order.upstream)
-  const version = order.family === 2 ? 'version=2' : ''
-  const parsed = parseBody(asciiSource(order.request), version, Number.MAX_SAFE_INTEGER)
+  const asked = { ...order, probed: true }
+  const work = readRequest(config, asked, headers)
+  if (work.key !== order.key) {
+    throw new Pass('error', 'the key is not that of the request')
+  }
+  return work
+}
+
+/** Throws Pass. */
+export function readLeadOrder(
+  config: Config,
+  order: LeadOrder,
+  headers: IncomingHttpHeaders
+): Work {
+  const asked = { ...order, request: order.lead, tags: null, maxTags: 0, probed: false }
+  const work = readRequest(config, asked, headers)
+  if (!isOwnProbe(work.request)) {
+    throw new Pass('error', 'not to be led without a probe')
+  }
+  return work
+}
+
+/** Cold it is asked twice: both end before --max-wait passes all who wait at once. */
+function secondsToBegin({ stallAfter, maxWait }: Config, { probed }: Asked): number {
+  return Math.min(stallAfter, maxWait * 0.4, probed ? Number.POSITIVE_INFINITY : UNPROBED)
+}
+
+type Asked = Omit<PrepareOrder, 'key'> & { probed: boolean }
+
+function readRequest(config: Config, asked: Asked, headers: IncomingHttpHeaders): Work {
+  const upstream = findUpstream(config, asked.upstream)
+  const version = asked.family === 2 ? 'version=2' : ''
+  const parsed = parseBody(asciiSource(asked.request), version, Number.MAX_SAFE_INTEGER)
   if (parsed.kind === 'pass') {
     throw new Pass(parsed.reason)
   }
   const request = parsed.request
-  if (keyOf(sha256, request, order.tags, upstream.name, order.path) !== order.key) {
-    throw new Pass('error', 'the key is not that of the request')
-  }
   return {
-    key: order.key,
-    id: order.id,
+    key: keyOf(sha256, request, asked.tags, upstream.name, asked.path),
+    id: asked.id,
     since: Date.now(),
-    client: order.client,
+    client: asked.client,
     request,
-    tagState: request.includeTag ? order.tags : null,
-    maxTags: order.maxTags,
+    tagState: request.includeTag ? asked.tags : null,
+    maxTags: asked.maxTags,
     name: {
       upstream: upstream.name,
-      repository: repositoryId(order.path),
+      repository: repositoryId(asked.path),
       format: request.format,
     },
     source: {
-      url: upstream.url + order.path,
+      url: upstream.url + asked.path,
       env: gitEnvironment(forwardedHeaders(headers, upstream), upstream),
-      // Cold it is asked twice: both end before --max-wait passes all who wait at once.
-      beginWithin: Math.min(config.stallAfter, config.maxWait * 0.4) * 1000,
+      beginWithin: secondsToBegin(config, asked) * 1000,
       stallAfter: config.stallAfter * 1000,
     },
     upstream,
-    path: order.path,
+    path: asked.path,
     headers,
-    progress: order.progress,
+    progress: asked.progress,
+    probed: asked.probed,
   }
 }
 

@@ -4,7 +4,8 @@ import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { keyOf } from '../../njs/src/git/key.ts'
 import { pktLine } from '../../njs/src/git/pkt-line.ts'
 import type { Config } from '../../sidecar/src/config.ts'
-import { leadersWork, readOrder } from '../../sidecar/src/work.ts'
+import { leadOrder, prepareOrder } from '../../sidecar/src/protocol.ts'
+import { leadersWork, readLeadOrder, readOrder } from '../../sidecar/src/work.ts'
 import { sha256 } from '../support/scope.ts'
 import { FLUSH, fetchOf, oid, pkts, V0, V2, v0, v2 } from '../support/wire.ts'
 
@@ -31,6 +32,31 @@ const state = (...lines: string[]) => pkts(lines) + FLUSH
 const A = `${oid(1)} refs/tags/a`
 const B = `${oid(2)} refs/tags/größe`
 const bytes = (text: string) => Buffer.byteLength(text).toString(16).padStart(4, '0')
+
+describe('an order for upstream alone', () => {
+  const head = { secret: '', upstream: 'http://u', path, id: '', client: '', progress: false }
+  const plain = fetchOf(v2([`want ${oid(1)}`, 'done']), V2)
+  const lead = { ...head, family: 2 as const, lead: writeCanonicalRequest(plain) }
+
+  test('is no order for an authorised request, and the other way round', () => {
+    const order = { ...lead, key: keyOf(sha256, plain, null, 'http://u', path) }
+    expect(prepareOrder.safeParse({ ...order, maxTags: 3, tags: null }).success).toBe(false)
+    expect(leadOrder.safeParse(order).success).toBe(false)
+    expect(readLeadOrder(config, leadOrder.parse(lead), {})).toMatchObject({ probed: false })
+  })
+
+  test.each([
+    ['haves', v2([`want ${oid(1)}`, `have ${oid(2)}`, 'done'])],
+    ['shallows', v2([`want ${oid(1)}`, `shallow ${oid(2)}`, 'done'])],
+    ['tags', v2([`want ${oid(1)}`, 'include-tag', 'done'])],
+    ['no done', v2([`want ${oid(1)}`])],
+  ])('with %s passes: it has to be probed', (_, body) => {
+    const request = writeCanonicalRequest(fetchOf(body, V2))
+    expect(() => readLeadOrder(config, { ...lead, lead: request }, {})).toThrow(
+      expect.objectContaining({ reason: 'error' })
+    )
+  })
+})
 
 describe('the tag state', () => {
   test('of v2 is what ls-refs said', () => {

@@ -186,6 +186,15 @@ export function isStorable(request: FetchRequest): boolean {
   return request.deepen === null || request.deepen.indexOf('deepen-since') !== 0
 }
 
+/**
+ * Upstream's answer is its probe as well: it names nothing but its wants, and its key is known before
+ * upstream has said anything.
+ */
+export function isOwnProbe(request: FetchRequest): boolean {
+  const known = request.haves.length + request.shallows.length
+  return known === 0 && request.done && !request.includeTag
+}
+
 /** The pack holds the whole history of its wants: a mirror can be made of it. */
 export function isWhole(request: FetchRequest): boolean {
   const known = request.haves.length + request.shallows.length

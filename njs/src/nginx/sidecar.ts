@@ -2,6 +2,7 @@
 import { isJob, NO_SIDECAR, readState, type SidecarState } from '../act.ts'
 import type { Verdict } from '../git/authorize.ts'
 import { writeCanonicalRequest } from '../git/canonical.ts'
+import type { FetchRequest } from '../git/fetch-request.ts'
 import { isOver } from './bounded.ts'
 import { internal, type NginxRequest, type SubrequestOptions } from './ngx.ts'
 import type { Settings } from './settings.ts'
@@ -21,6 +22,21 @@ export async function prepare(
     tags: yes.tags,
     maxTags: settings.maxTags,
     progress: !yes.request.noProgress,
+  }
+  return ask(r, 'prepare', orderOf(r, settings, path, order))
+}
+
+/** Orders upstream's own answer to this client, who has not been probed. */
+export async function lead(
+  r: NginxRequest,
+  settings: Settings,
+  path: string,
+  request: FetchRequest
+): Promise<SidecarState> {
+  const order = {
+    lead: writeCanonicalRequest(request),
+    family: request.family,
+    progress: !request.noProgress,
   }
   return ask(r, 'prepare', orderOf(r, settings, path, order))
 }

@@ -8,7 +8,7 @@
 import { type Act, follow, hit, nak, passed, type Refusal } from '../act.ts'
 import { MAX_YES_AGE } from '../git/authorize.ts'
 import { parseBody, type RequestHead, refuseHead, SERVICE } from '../git/classify.ts'
-import type { FetchRequest } from '../git/fetch-request.ts'
+import { type FetchRequest, isOwnProbe } from '../git/fetch-request.ts'
 import { keyOf } from '../git/key.ts'
 import type { Reason } from '../git/reasons.ts'
 import { crashesInSubrequests } from '../njs-version.ts'
@@ -17,7 +17,7 @@ import { resultHeader } from './headers.ts'
 import { internal, type NginxRequest } from './ngx.ts'
 import { isLarge, readBody, readHead, readPath } from './request.ts'
 import { readSettings, type Settings } from './settings.ts'
-import { holdUpstream, prepare, readBySidecar } from './sidecar.ts'
+import { holdUpstream, lead, prepare, readBySidecar } from './sidecar.ts'
 import { authorizeInTime } from './upstream.ts'
 
 /** pkt-lines of at least 50 bytes: more lines than fit into a body that is read here are none of git's. */
@@ -113,7 +113,10 @@ function refuse(
   return path === null ? 'path' : refuseHead(head)
 }
 
-/** Authorised by upstream, and then from the store or from the sidecar. */
+/**
+ * From upstream itself, where nothing is stored and nobody has asked before; else authorised by
+ * upstream, and then from the store or from the sidecar.
+ */
 async function answer(
   r: NginxRequest,
   settings: Settings,
@@ -123,6 +126,13 @@ async function answer(
   if (isHeld(settings.packs, settings.upstream)) {
     return passed('overloaded')
   }
+  const own = isOwnProbe(request) ? keyOf(sha256, request, null, settings.upstream, path) : ''
+  if (own !== '' && !isStored(settings.packs, own)) {
+    const led = await lead(r, settings, path, request)
+    if (led.state !== 'probe') {
+      return follow(settings.packs, led)
+    }
+  }
   const asked = Date.now()
   const verdict = await authorizeInTime(r, settings, request)
   if (verdict.kind === 'nak') {
@@ -131,7 +141,7 @@ async function answer(
   if (verdict.kind === 'pass') {
     return r.variables['gitcache_hold'] === '' ? passed(verdict.reason) : hold(r, settings, path)
   }
-  const key = keyOf(sha256, verdict.request, verdict.tags, settings.upstream, path)
+  const key = own || keyOf(sha256, verdict.request, verdict.tags, settings.upstream, path)
   if (isStored(settings.packs, key)) {
     return hit(settings.packs, key)
   }

@@ -274,6 +274,29 @@ describe.each(chosen())('nginx of %s', (suite) => {
     }
   )
 
+  test.each([2, 0] as const)(
+    'a checkout is its own probe, v%i: upstream is asked what a direct one asks',
+    async (protocol) => {
+      const repository = await copyOf('main')
+      const operation = {
+        name: 'checkout',
+        script: `$GIT init -q --bare c && $GIT -C c fetch -q --no-tags --depth 1 $URL/${repository} HEAD`,
+      }
+      const checkout = (url: string) =>
+        runCell({ nginx: suite, git: suite, protocol, operation }, url, 'own')
+      const asked = (id: string) =>
+        linesOf('upstream.log').filter((line) => line.startsWith(`${id}\t`)).length
+      const direct = await checkout(DIRECT)
+      for (const expected of [MISS, HIT]) {
+        const cached = await checkout(through(suite))
+        expect(cached.out).toBe(direct.out)
+        expect(results(suite, cached.id).at(-1)).toMatch(expected)
+        // Of a hit: the probe stands where the fetch was.
+        expect(asked(cached.id)).toBe(asked(direct.id))
+      }
+    }
+  )
+
   test('two different whole clones at once: one transfer', async () => {
     const repository = await copyOf('main', `${BIG}; touch slow-pack`)
     const [all, one] = ['clone -q --mirror', 'clone -q --single-branch --no-tags'].map(

@@ -20,13 +20,19 @@ import { type Answer, ask, fetchV0, fetchV2 } from '../support/wire.ts'
 const FAULTS = 'http://upstream:81'
 const OID = '1234567890123456789012345678901234567890'
 const BODIES = [
-  { family: 'v2', protocol: 2 as const, body: fetchV2('ofs-delta', `want ${OID}`, 'done') },
+  {
+    family: 'v2',
+    protocol: 2 as const,
+    body: fetchV2('ofs-delta', `want ${OID}`, 'done'),
+    probed: false,
+  },
   {
     family: 'v2 with include-tag',
     protocol: 2 as const,
     body: fetchV2('include-tag', `want ${OID}`, 'deepen 1', 'done'),
+    probed: true,
   },
-  { family: 'v0', protocol: 0 as const, body: fetchV0(`want ${OID}`) },
+  { family: 'v0', protocol: 0 as const, body: fetchV0(`want ${OID}`), probed: false },
 ]
 const MODES =
   '301 302 403 404 429 500 503 empty html length endless cut hang gzip accel unknown'.split(' ')
@@ -71,17 +77,14 @@ describe.each(chosen())('nginx of %s', (suite) => {
   const cache = cacheOf(suite)
   const rows = MODES.flatMap((mode) => BODIES.map((body) => ({ mode, ...body })))
 
-  test.concurrent.each(rows)('$mode, $family', async ({ mode, protocol, body }) => {
-    const request = {
-      path: `/fault/${mode}/x.git/git-upload-pack`,
-      body,
-      protocol,
-      seconds: 2 * PATIENCE,
-    }
+  test.concurrent.each(rows)('$mode, $family', async ({ mode, protocol, body, probed }) => {
+    const request = { path: `/fault/${mode}/x.git/git-upload-pack`, body, protocol }
     const endless = mode === 'endless' ? 1 : PATIENCE
+    // Who is probed is told of an end: so much may lie between.
+    const patience = mode === 'endless' && !probed ? 1 : 2 * PATIENCE
     const [direct, cached] = await Promise.all([
       ask(suite, FAULTS, { ...request, seconds: endless }),
-      ask(suite, cache, request),
+      ask(suite, cache, { ...request, seconds: patience }),
     ])
     // 52: closed without a byte of an answer. 56: reset.
     expect([52, 56]).not.toContain(cached.code)
@@ -90,7 +93,8 @@ describe.each(chosen())('nginx of %s', (suite) => {
     } else if (mode === 'endless') {
       expect(cached.status).toBe(200)
       expect(cached.body.length).toBeGreaterThan(1000)
-      expect(direct.body.subarray(0, cached.body.length).equals(cached.body)).toBe(true)
+      const both = Math.min(direct.body.length, cached.body.length)
+      expect(direct.body.subarray(0, both).equals(cached.body.subarray(0, both))).toBe(true)
     } else if (mode === 'cut') {
       expect(cached.status).toBe(200)
       expect(digest(cached.body)).toBe(digest(direct.body))
@@ -179,7 +183,8 @@ describe.each(chosen())('nginx of %s', (suite) => {
     expect(asked() - before).toBe(5)
     await new Promise((resolve) => setTimeout(resolve, HELD))
     await ask(suite, cache, request)
-    expect(asked() - before).toBe(7)
+    // His own request, the probe which that is not, and the pass.
+    expect(asked() - before).toBe(8)
   })
 
   test('a refusal that takes two seconds to say keeps its status and all of its words', async () => {

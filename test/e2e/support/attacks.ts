@@ -40,6 +40,13 @@ export const GUARDS = {
       "if (pkts === null || pkts.length === 0) {\n    return { kind: 'yes', acknowledged: [] }",
     ],
   ],
+  'nothing unprobed but from upstream': [
+    [
+      'sidecar/src/answers.ts',
+      'if (!work.probed) {\n      throw new ProbeFirst()\n    }\n    await answerFromMirror',
+      'await answerFromMirror',
+    ],
+  ],
   'probe of large requests': [
     [
       'sidecar/src/large-request.ts',
@@ -470,6 +477,30 @@ size="Content-Length: $(wc -c < in)"
     ['a page that asks for a password', BASE, EACH],
     ['a page that refuses', `as bob:bob-secret; ${PLANS}`, EACH, 'plans'],
     ['a refusal in one line', refused(`as alice:alice-secret; ${BASE}`), OLD_AND_NEW],
+  ]),
+  // Each asks for something else: what the first has got out is stored, and then it is probed.
+  ...rows('nothing unprobed but from upstream', 'private', 'base', [
+    ['a commit of it, without credentials', `fetch ${P} ${want('base')} "deepen 1"`, OLD_AND_NEW],
+    ['with a wrong password', `as alice:wrong; fetch ${P} ${want('base')} "deepen 3"`, OLD_AND_NEW],
+    ['without its files', `fetch ${P} ${want('base')} "filter blob:none"`, OLD_AND_NEW],
+    ['an older commit', `fetch ${P} ${want('older')}`, OLD_AND_NEW, 'older'],
+    [
+      'as bob, what alice alone may read',
+      `as bob:bob-secret; fetch ${TEAM} ${want('plans')} "deepen 1"`,
+      OLD_AND_NEW,
+      'plans',
+    ],
+    [
+      'after the right was taken away',
+      refused(`as alice:alice-secret; fetch ${P} ${want('base')} "deepen 4"`),
+      OLD_AND_NEW,
+    ],
+  ]),
+  ...rows('nothing unprobed but from upstream', 'pruned', 's2', [
+    ['a commit that was pruned', LEAK, OLD_AND_NEW],
+    ['at depth 1', `fetch ${A} ${want('s2')} "deepen 1"`, OLD_AND_NEW],
+    ['a file that was pruned', `fetch ${A} ${want('blob')}`, OLD_AND_NEW, 'blob'],
+    ['a tag that was deleted', `fetch ${A} ${want('tag')}`, OLD_AND_NEW, 'tag'],
   ]),
   ...rows('probe of large requests', 'pruned', 's2', [
     ['the last of 6,000 wants', large(6000, A, 'base', 's2'), EACH],
