@@ -83,12 +83,13 @@ function isWritable(dir: string): Promise<boolean> {
 }
 
 /** A line of the log format gitcache_report, behind a syslog header (RFC 3164). */
-const REPORT = /gitcache: ([a-z0-9=; -]+)\t(\d+)\t([\d.]+)\t(OK|-)\t\S*?([0-9a-f]{64})?$/
+const REPORT = /gitcache: ([a-z0-9=; -]+)\t(\d+)\t([\d.]+)\t(OK|-)\t\S*?([0-9a-f]{64})?\n?$/
 
 async function startReports(address: string, { metrics, budget, suspect }: AdminParts) {
   const socket = createSocket('udp4')
   socket.on('message', (message) => {
-    const match = REPORT.exec(message.toString('latin1').trimEnd())
+    // The last field is empty where there is no file: the tab before it stays.
+    const match = REPORT.exec(message.toString('latin1'))
     if (match === null) return
     const [, result = '', bytes, seconds, completion, key] = match
     metrics.report(result, Number(bytes), Number(seconds))

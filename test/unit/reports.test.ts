@@ -65,6 +65,36 @@ test.each([
   expect({ used, suspected }).toEqual({ used: [], suspected: [] })
 })
 
+test('each result is counted, with its bytes and its time, as nginx writes it', async () => {
+  const counts = async () => {
+    const text = await metrics.registry.metrics()
+    return (name: string) =>
+      Number(
+        text
+          .split('\n')
+          .find((row) => row.startsWith(name))
+          ?.slice(name.length)
+      )
+  }
+  const before = await counts()
+  await report(
+    line('miss\t1912\t0.123\tOK\t'),
+    line('join\t1912\t0.123\tOK\t\n'),
+    line('nak\t32\t0.010\tOK\t'),
+    line('pass; reason=ls-refs\t581\t0.025\t-\t')
+  )
+  const after = await counts()
+  const more = (name: string) => after(name) - before(name)
+  for (const result of ['miss', 'join', 'nak', 'pass']) {
+    expect(more(`gitcache_requests_total{result="${result}"} `)).toBe(1)
+    expect(after(`gitcache_request_duration_seconds_count{result="${result}"} `)).toBeGreaterThan(0)
+  }
+  expect(more('gitcache_pass_total{reason="ls-refs"} ')).toBe(1)
+  expect(more('gitcache_response_bytes_total{source="upstream"} ')).toBe(32 + 581)
+  // Both answers, and the hit that report() ends with.
+  expect(more('gitcache_response_bytes_total{source="cache"} ')).toBe(2 * 1912 + 1)
+})
+
 test('what nobody knows makes no label', async () => {
   const labels = async () =>
     (await metrics.registry.metrics())

@@ -277,11 +277,20 @@ describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
   })
 
   test('labels of metrics grow with what clients ask for', async () => {
+    const scrape = () => must(sidecar, 'curl -s http://127.0.0.1:7420/metrics')
+    const count = (text: string, name: string) => Number(text.split(`${name} `)[1]?.split('\n')[0])
+    const before = await scrape()
     const repository = await fresh()
     await git(`g clone -q --bare $O/pub/${repository} c`)
     await git(`g clone -q --bare $O/pub/no-such-${repository} c`)
-    const metrics = await must(sidecar, 'curl -s http://127.0.0.1:7420/metrics')
-    expect(metrics).toContain('gitcache_requests_total{result="miss"}')
+    for (const name of [
+      'gitcache_requests_total{result="miss"}',
+      'gitcache_pass_total{reason="ls-refs"}',
+    ]) {
+      const more = async () => count(await scrape(), name) - count(before, name)
+      await expect.poll(more, { timeout: 10_000 }).toBeGreaterThan(0)
+    }
+    const metrics = await scrape()
     expect(metrics).not.toContain(repository)
     expect(metrics).not.toContain('no-such')
   })
