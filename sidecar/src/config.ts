@@ -1,6 +1,7 @@
 /** The sidecar's settings: flags and their GITCACHE_* twins, checked once, then frozen. */
-import { readFileSync } from 'node:fs'
+import { accessSync, constants, readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
+import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { UserError } from './errors.ts'
@@ -110,11 +111,15 @@ export function readOptions(
   const { values, positionals } = parseFlags(argv, options, allowPositionals)
   for (const name of Object.keys(OPTIONS) as Name[]) {
     const flag = values[name] as (string | boolean)[] | undefined
-    const twin = env[`GITCACHE_${name.toUpperCase().replaceAll('-', '_')}`]
-    const value = flag?.map(String) ?? readTwin(OPTIONS[name], twin)
+    const value = flag?.map(String) ?? readTwin(OPTIONS[name], env[twinOf(name)])
     if (value !== undefined) raw[name] = value
   }
   return { raw, operands: positionals }
+}
+
+/** `--git-processes` is GITCACHE_GIT_PROCESSES. */
+export function twinOf(name: Name): string {
+  return `GITCACHE_${name.toUpperCase().replaceAll('-', '_')}`
 }
 
 /** Only what may be given several times is split; a switch is on unless it says 0 or false. */
@@ -147,7 +152,18 @@ function parseFlags(
 }
 
 const count = z.coerce.number().int().positive()
-const seconds = z.coerce.number().positive()
+/** A day: timers take no more than 24 of them, and some waits are ten times a setting. */
+const MAX_SECONDS = 86_400
+const seconds = z.coerce.number().positive().max(MAX_SECONDS)
+const days = z.coerce.number().positive()
+
+/** HOST:PORT, an IPv6 address in brackets. */
+const address = z.string().refine((text) => {
+  const [host, port] = splitAddress(text)
+  return host !== '' && Number.isInteger(port) && port > 0 && port < 65_536
+}, 'give HOST:PORT, like 127.0.0.1:7420')
+
+const readableFile = z.string().refine(isReadable, 'cannot be read: check its path and mode')
 
 /** `20g` is 20 * 1024 ** 3. */
 function bytesOf(text: string): number {
@@ -156,12 +172,23 @@ function bytesOf(text: string): number {
 }
 
 const schema = z.object({
-  data: z.string().min(1),
-  socket: z.string().min(1),
+  // git reads what is written into a view's alternates from where the view lies.
+  data: z
+    .string()
+    .min(1)
+    .transform((dir) => path.resolve(dir)),
+  socket: z.union(
+    [z.string().startsWith('/'), address],
+    'give a path that begins with /, or HOST:PORT'
+  ),
   socketGroup: z.string().optional(),
   secret: z.string(),
-  admin: z.string().optional(),
-  reports: z.string().optional(),
+  admin: address.optional(),
+  reports: address.optional(),
+  caFile: readableFile.optional(),
+  clientCert: readableFile.optional(),
+  clientKey: readableFile.optional(),
+  proxy: z.url({ protocol: /^https?$/, error: 'give one like http://proxy:3128' }).optional(),
   gitProcesses: count,
   cacheSize: z
     .string()
@@ -174,8 +201,8 @@ const schema = z.object({
   maxWait: seconds,
   commitAfter: seconds,
   stallAfter: seconds,
-  drain: z.coerce.number().nonnegative(),
-  keepMirrors: seconds,
+  drain: z.coerce.number().nonnegative().max(MAX_SECONDS),
+  keepMirrors: days,
   maxBody: count,
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent']),
 })
@@ -192,6 +219,10 @@ export function serveConfig(raw: RawOptions): Config {
     secret: readSecret(one(raw, 'secret-file')),
     admin: one(raw, 'admin'),
     reports: one(raw, 'reports'),
+    caFile: one(raw, 'ca-file'),
+    clientCert: one(raw, 'client-cert'),
+    clientKey: one(raw, 'client-key'),
+    proxy: one(raw, 'proxy'),
     gitProcesses: one(raw, 'git-processes') ?? availableParallelism(),
     cacheSize: one(raw, 'cache-size') ?? null,
     makeMirrors: one(raw, 'make-mirrors'),
@@ -208,7 +239,7 @@ export function serveConfig(raw: RawOptions): Config {
   if (!result.success) {
     const problems = result.error.issues.map((issue) => {
       const flag = String(issue.path[0]).replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)
-      return `--${flag} ${one(raw, flag as Name) ?? ''}: ${issue.message}`
+      return `--${flag} ${shown(flag as Name, one(raw, flag as Name) ?? '')}: ${issue.message}`
     })
     throw new UserError('GITCACHE_CONFIG', problems.join('; '), 'see nginx-git-cache --help')
   }
@@ -223,14 +254,28 @@ export function serveConfig(raw: RawOptions): Config {
   return Object.freeze(config)
 }
 
+/** A proxy's address may hold a password. */
+function shown(name: Name, value: string): string {
+  return name === 'proxy' ? masked(value) : value
+}
+
+function isReadable(file: string): boolean {
+  try {
+    accessSync(file, constants.R_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
 export function isUnixSocket(address: string): boolean {
   return address.startsWith('/')
 }
 
-/** `127.0.0.1:8080`. */
-export function splitAddress(address: string): [host: string, port: number] {
-  const at = address.lastIndexOf(':')
-  return [address.slice(0, at), Number(address.slice(at + 1))]
+/** `127.0.0.1:8080`, `[::1]:8080`: the host is empty, or the port no number, where it is neither. */
+export function splitAddress(text: string): [host: string, port: number] {
+  const [, six, host = six ?? '', port = ''] = /^(?:\[([^\]]+)\]|([^:]+)):(\d+)$/.exec(text) ?? []
+  return [host, port === '' ? Number.NaN : Number(port)]
 }
 
 /** The last value of an option, or its default. */
@@ -253,16 +298,23 @@ function readSecret(file: string | undefined): string {
   }
 }
 
+/** git and nginx read it from other directories than this. */
+function fileOf(raw: RawOptions, name: Name): string | undefined {
+  const file = one(raw, name)
+  return file === undefined ? undefined : path.resolve(file)
+}
+
+/** Without a name, the address is the name, byte for byte, as nginx compares them. */
 export function readUpstreams(raw: RawOptions): Upstream[] {
   return (raw.upstream ?? []).map((text) => {
     const named = /^(https?:\/\/[A-Za-z0-9._:[\]-]+)=(.+)$/.exec(text)
     const url = checkedUrl(named?.[2] ?? text)
     return {
-      name: named?.[1] ?? url,
+      name: named?.[1] ?? text.replace(/\/+$/, ''),
       url,
-      caFile: one(raw, 'ca-file'),
-      clientCert: one(raw, 'client-cert'),
-      clientKey: one(raw, 'client-key'),
+      caFile: fileOf(raw, 'ca-file'),
+      clientCert: fileOf(raw, 'client-cert'),
+      clientKey: fileOf(raw, 'client-key'),
       proxy: one(raw, 'proxy'),
     }
   })
@@ -277,6 +329,13 @@ function checkedUrl(text: string): string {
       'GITCACHE_UPSTREAM',
       `--upstream ${masked(text)} is not a plain http or https address`,
       'give one like https://git.example.org, without credentials or query'
+    )
+  }
+  if (url.pathname.includes('=')) {
+    throw new UserError(
+      'GITCACHE_UPSTREAM',
+      `--upstream ${masked(text)} has a name that is not scheme://name`,
+      'give NAME as $gitcache_upstream has it, like http://forge=http://10.0.0.5:3000'
     )
   }
   return url.href.replace(/\/+$/, '')

@@ -51,6 +51,10 @@ test('defaults', () => {
   })
 })
 
+test('a relative directory is one from here', () => {
+  expect(serve(['--data', 'cache']).data).toBe(path.resolve('cache'))
+})
+
 test('what was read is frozen', () => {
   expect(Object.isFrozen(serve([]))).toBe(true)
 })
@@ -116,6 +120,22 @@ describe('refused', () => {
       ['--cache-size lots', 'as 20g', 'GITCACHE_CONFIG'],
     ],
     [['--max-wait=-1'], ['--max-wait -1', 'GITCACHE_CONFIG']],
+    // What setTimeout cannot take it takes for nothing at all.
+    [['--max-wait=9999999'], ['--max-wait 9999999', 'GITCACHE_CONFIG']],
+    [['--drain=9999999'], ['--drain 9999999', 'GITCACHE_CONFIG']],
+    [['--stall-after=9999999'], ['--stall-after 9999999', 'GITCACHE_CONFIG']],
+    [['--admin=127.0.0.1'], ['--admin 127.0.0.1', 'HOST:PORT', 'GITCACHE_CONFIG']],
+    [['--admin=127.0.0.1:99999'], ['--admin 127.0.0.1:99999', 'GITCACHE_CONFIG']],
+    [['--reports=127.0.0.1:abc'], ['--reports 127.0.0.1:abc', 'GITCACHE_CONFIG']],
+    [['--socket=s.sock'], ['--socket s.sock', 'begins with /', 'GITCACHE_CONFIG']],
+    [['--ca-file=/nonexistent'], ['--ca-file /nonexistent', 'cannot be read', 'GITCACHE_CONFIG']],
+    [['--client-key=/nonexistent'], ['--client-key /nonexistent', 'GITCACHE_CONFIG']],
+    [['--proxy=nonsense'], ['--proxy', 'GITCACHE_CONFIG']],
+    [['--data='], ['--data', 'GITCACHE_CONFIG']],
+    [
+      ['--upstream', 'http://forge/=http://10.0.0.1'],
+      ['http://forge/=http://10.0.0.1', 'scheme://name', 'GITCACHE_UPSTREAM'],
+    ],
     [
       ['--log-level', 'loud'],
       ['--log-level loud', 'GITCACHE_CONFIG'],
@@ -150,6 +170,12 @@ describe('refused', () => {
     expect(line).not.toContain('\n')
   })
 
+  test('a proxy with a password, which is not shown', () => {
+    const line = complaint(() => serve(['--proxy', 'ftp://me:hunter2@proxy']))
+    expect(line).toContain('--proxy')
+    expect(line).not.toContain('hunter2')
+  })
+
   test('all that will not do is named at once', () => {
     const line = complaint(() => serve(['--git-processes=x', '--log-level=loud']))
     expect(line).toMatch(/--git-processes x.*--log-level loud/)
@@ -176,6 +202,7 @@ describe('upstreams', () => {
   test.each<[text: string, name: string, url: string]>([
     ['https://git.example.org', 'https://git.example.org', 'https://git.example.org'],
     ['https://git.example.org/', 'https://git.example.org', 'https://git.example.org'],
+    ['http://Forge:80', 'http://Forge:80', 'http://forge'],
     ['http://10.0.0.1:3000/git/', 'http://10.0.0.1:3000/git', 'http://10.0.0.1:3000/git'],
     ['http://forge=http://10.0.0.1:3000', 'http://forge', 'http://10.0.0.1:3000'],
     ['http://forge=https://git.example.org/git/', 'http://forge', 'https://git.example.org/git'],
@@ -228,7 +255,9 @@ test.each([
 
 test.each<[string, [string, number]]>([
   ['127.0.0.1:80', ['127.0.0.1', 80]],
-  ['[::1]:80', ['[::1]', 80]],
+  ['[::1]:80', ['::1', 80]],
+  ['localhost', ['', Number.NaN]],
+  ['127.0.0.1:', ['', Number.NaN]],
 ])('%s splits', (address, expected) => {
   expect(splitAddress(address)).toEqual(expected)
 })

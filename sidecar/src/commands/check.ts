@@ -3,11 +3,13 @@ import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import path from 'node:path'
+import { request } from 'undici'
 import { emptyRequest } from '../../../njs/src/git/fetch-request.ts'
 import { readProbeAnswer, writeProbe } from '../../../njs/src/git/probe.ts'
 import { DEFAULT_DATA, one, type RawOptions, readUpstreams, type Upstream } from '../config.ts'
 import { UserError } from '../errors.ts'
 import { gitVersion } from '../git.ts'
+import { dispatcherOf } from '../upstream-http.ts'
 import { VERSION } from '../version.ts'
 import { findNginx, type Nginx } from './find-nginx.ts'
 import { canReach, findUser } from './users.ts'
@@ -20,13 +22,14 @@ export interface Finding {
 
 export async function check(raw: RawOptions): Promise<void> {
   const nginx = findNginx()
-  const conf = one(raw, 'nginx-conf') ?? '/etc/nginx/nginx.conf'
+  const conf = path.resolve(one(raw, 'nginx-conf') ?? '/etc/nginx/nginx.conf')
   const dump = dumpConfiguration(nginx, conf)
+  const upstreams = readUpstreams(raw)
   const findings: Finding[] = [
     await checkGit(),
-    ...(typeof dump === 'string' ? checkConfiguration(dump) : [dump]),
-    ...(typeof dump === 'string' ? checkReach(dump, nginx, raw) : []),
-    ...(await Promise.all(readUpstreams(raw).map((one) => checkUpstream(one, raw)))),
+    ...(typeof dump === 'string' ? checkConfiguration(dump, upstreams) : [dump]),
+    ...(typeof dump === 'string' ? checkReach(dump, nginx) : []),
+    ...(await Promise.all(upstreams.map((one) => checkUpstream(one, raw)))),
   ]
   for (const { level, text, fix } of findings) {
     console.log(`${level.padEnd(5)}${text}${fix ? `: ${fix}` : ''}`)
@@ -65,7 +68,7 @@ function dumpConfiguration(nginx: Nginx, conf: string): string | Finding {
 }
 
 /** nginx's own words, and what they mean here. */
-function fixOf(line: string): string {
+export function fixOf(line: string): string {
   const fixes: [RegExp, string][] = [
     [
       /unknown directive "js_/,
@@ -87,8 +90,8 @@ function fixOf(line: string): string {
   return fixes.find(([pattern]) => pattern.test(line))?.[1] ?? 'mend it, then check again'
 }
 
-/** What a configuration that nginx takes can still have wrong. */
-export function checkConfiguration(dump: string): Finding[] {
+/** What a configuration that nginx takes can still have wrong. `upstreams`: as the sidecar is given them. */
+export function checkConfiguration(dump: string, upstreams: Upstream[] = []): Finding[] {
   if (!dump.includes('js_import gitcache ')) {
     return [
       { level: 'fail', text: 'gitcache-http.conf is not included', fix: 'include it in http {}' },
@@ -103,7 +106,8 @@ export function checkConfiguration(dump: string): Finding[] {
       },
     ]
   }
-  return [checkVersions(dump), ...checkUpstreamNames(dump), checkReports(dump)]
+  const names = upstreams.map(({ name }) => name)
+  return [checkVersions(dump), ...checkUpstreamNames(dump, names), checkReports(dump)]
 }
 
 function checkVersions(dump: string): Finding {
@@ -119,7 +123,7 @@ function checkVersions(dump: string): Finding {
 }
 
 /** proxy_pass with a variable asks a resolver, except for addresses and names that nginx knows. */
-function checkUpstreamNames(dump: string): Finding[] {
+function checkUpstreamNames(dump: string, names: string[]): Finding[] {
   const values = [
     ...dump.matchAll(/set\s+\$gitcache_upstream\s+"?([^\s";]+)/g),
     ...[...dump.matchAll(/map\s[^{]*\$gitcache_upstream\s*\{([^}]*)\}/g)].flatMap((match) => [
@@ -135,23 +139,48 @@ function checkUpstreamNames(dump: string): Finding[] {
       },
     ]
   }
-  return values.filter(Boolean).map((value) => checkName(value, dump))
+  const given = values.filter(Boolean)
+  // What has a variable in it is known only to nginx.
+  const unknown = names.filter(
+    (name) => !given.some((value) => value === name || value.includes('$'))
+  )
+  return [
+    ...given.map((value) => checkName(value, dump)),
+    ...unknown.map((name) => unknownName(name, given)),
+  ]
 }
 
+/** nginx and the sidecar compare byte for byte. */
+function unknownName(name: string, given: string[]): Finding {
+  return {
+    level: 'fail',
+    text: `--upstream ${name} is no $gitcache_upstream of nginx (${given.join(', ')})`,
+    fix: 'give NAME=URL with one of those, or all of its requests pass',
+  }
+}
+
+/** What nginx takes without a resolver: ngx_http_upstream_create, ngx_http_upstream.c. */
 function checkName(value: string, dump: string): Finding {
-  const host = value.replace(/^https?:\/\//, '').replace(/:\d+$/, '')
+  const [, scheme = '', host = '', port] = /^(https?):\/\/(.*?)(?::(\d+))?$/.exec(value) ?? []
   const escaped = host.replace(/[.[\]]/g, '\\$&')
+  const portOf = (given: string | undefined, https: boolean) => given ?? (https ? '443' : '80')
+  const literals = dump.matchAll(
+    new RegExp(`proxy_pass\\s+http(s?)://${escaped}(?::(\\d+))?[/;]`, 'g')
+  )
   const known =
     /^[\d.]+$|^\[|^unix:/.test(host) ||
-    new RegExp(`upstream\\s+"?${escaped}"?\\s*\\{`).test(dump) ||
-    new RegExp(`proxy_pass\\s+https?://${escaped}[:/;]`).test(dump) ||
+    // Its name matches one without a port alone.
+    (port === undefined && new RegExp(`upstream\\s+"?${escaped}"?\\s*\\{`).test(dump)) ||
+    [...literals].some(
+      ([, s, given]) => portOf(given, s === 's') === portOf(port, scheme === 'https')
+    ) ||
     /^\s*resolver\s/m.test(dump)
   return known
     ? { level: 'ok', text: `$gitcache_upstream ${value} needs no resolver` }
     : {
         level: 'fail',
         text: `$gitcache_upstream ${value} needs a resolver`,
-        fix: `write upstream ${host} { server …; }, or a resolver line`,
+        fix: `write upstream ${host} { server …; } and ${scheme}://${host} without a port, or a resolver line`,
       }
 }
 
@@ -165,7 +194,7 @@ function checkReports(dump: string): Finding {
       }
 }
 
-function checkReach(dump: string, nginx: Nginx, raw: RawOptions): Finding[] {
+function checkReach(dump: string, nginx: Nginx): Finding[] {
   const user = findUser(/^\s*user\s+([^\s;]+)/m.exec(dump)?.[1] ?? nginx.user)
   if (process.getuid?.() !== 0) {
     return [
@@ -176,13 +205,14 @@ function checkReach(dump: string, nginx: Nginx, raw: RawOptions): Finding[] {
       },
     ]
   }
-  const socket = /server\s+unix:(\S*sidecar\S*?)[\s;]/.exec(dump)?.[1] ?? one(raw, 'socket')
   return [
-    reach(
-      user.name,
-      socket,
-      '-w',
-      `start the sidecar, with --socket-group of ${user.name}'s group`
+    ...socketsOf(dump).map((socket) =>
+      reach(
+        user.name,
+        socket,
+        '-w',
+        `start the sidecar, with --socket-group of ${user.name}'s group`
+      )
     ),
     ...packsOf(dump).map((packs) =>
       reach(
@@ -195,6 +225,12 @@ function checkReach(dump: string, nginx: Nginx, raw: RawOptions): Finding[] {
   ]
 }
 
+/** Where nginx reaches the sidecar; none of TCP. */
+function socketsOf(dump: string): string[] {
+  const block = /upstream\s+gitcache_sidecar\s*\{([^}]*)\}/.exec(dump)?.[1] ?? ''
+  return [...block.matchAll(/^\s*server\s+unix:([^\s;]+)/gm)].map((match) => match[1] ?? '')
+}
+
 /** Where nginx looks for answers. -T has the included files behind the one that overrules them. */
 function packsOf(dump: string): string[] {
   const pattern = /\$gitcache_packs(?:\s*\{\s*default)?\s+"?(\/[^\s";]+)/g
@@ -203,9 +239,9 @@ function packsOf(dump: string): string[] {
   return [...all]
 }
 
-function reach(name: string, file: string | undefined, access: '-w' | '-x', fix: string): Finding {
-  if (file === undefined || !existsSync(file)) {
-    return { level: 'fail', text: `${file ?? 'socket'} is not there`, fix }
+function reach(name: string, file: string, access: '-w' | '-x', fix: string): Finding {
+  if (!existsSync(file)) {
+    return { level: 'fail', text: `${file} is not there`, fix }
   }
   return canReach(findUser(name), file, access)
     ? { level: 'ok', text: `${name} reaches ${file}` }
@@ -228,8 +264,8 @@ async function checkUpstream(upstream: Upstream, raw: RawOptions): Promise<Findi
   }
   const base = `${upstream.url}/${repository.replace(/^\/+/, '')}`
   try {
-    const refs = await fetch(`${base}/info/refs?service=git-upload-pack`)
-    const oid = /([0-9a-f]{40}) HEAD/.exec(await refs.text())?.[1]
+    const refs = await ask(upstream, `${base}/info/refs?service=git-upload-pack`)
+    const oid = /([0-9a-f]{64}|[0-9a-f]{40}) HEAD/.exec(refs.text)?.[1]
     if (refs.status !== 200 || oid === undefined) {
       return {
         level: 'fail',
@@ -237,25 +273,44 @@ async function checkUpstream(upstream: Upstream, raw: RawOptions): Promise<Findi
         fix: 'give a --repository that everyone may read and that has a commit',
       }
     }
-    return await probeUpstream(base, oid)
+    return await probeUpstream(upstream, base, oid)
   } catch (error) {
-    const why = error instanceof Error && error.cause instanceof Error ? error.cause.message : error
+    const why = error instanceof Error ? error.message : error
     return { level: 'fail', text: `${base}: ${why}`, fix: 'check the address and the certificate' }
   }
 }
 
-async function probeUpstream(base: string, oid: string): Promise<Finding> {
-  const request = { ...emptyRequest(2), wants: [oid], done: true }
-  const answer = await fetch(`${base}/git-upload-pack`, {
-    method: 'POST',
-    redirect: 'manual',
-    headers: {
-      'content-type': 'application/x-git-upload-pack-request',
-      'git-protocol': 'version=2',
-    },
-    body: writeProbe(request, randomBytes(20).toString('hex')),
+/** Milliseconds. */
+const PATIENCE = 10_000
+
+/** With its certificates and by its proxy, as the sidecar asks it. Rejects where no answer comes. */
+async function ask(
+  upstream: Upstream,
+  url: string,
+  body?: string
+): Promise<{ status: number; text: string }> {
+  const answer = await request(url, {
+    method: body === undefined ? 'GET' : 'POST',
+    dispatcher: dispatcherOf(upstream),
+    headers:
+      body === undefined
+        ? {}
+        : {
+            'content-type': 'application/x-git-upload-pack-request',
+            'git-protocol': 'version=2',
+          },
+    body: body ?? null,
+    signal: AbortSignal.timeout(PATIENCE),
   })
-  const said = readProbeAnswer(request, await answer.text())
+  return { status: answer.statusCode, text: await answer.body.text() }
+}
+
+async function probeUpstream(upstream: Upstream, base: string, oid: string): Promise<Finding> {
+  const format = oid.length === 64 ? ('sha256' as const) : ('sha1' as const)
+  const asked = { ...emptyRequest(2), format, wants: [oid], done: true }
+  const unknown = randomBytes(oid.length / 2).toString('hex')
+  const answer = await ask(upstream, `${base}/git-upload-pack`, writeProbe(asked, unknown))
+  const said = readProbeAnswer(asked, answer.text)
   return said.kind === 'yes'
     ? { level: 'ok', text: `${base} answers the probe` }
     : {

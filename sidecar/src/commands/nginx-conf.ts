@@ -117,5 +117,13 @@ function tls(target: Target): string {
             proxy_ssl_verify_depth 4;
             proxy_ssl_trusted_certificate ${target.caFile ?? '/etc/ssl/certs/ca-certificates.crt'};
             proxy_ssl_protocols TLSv1.2 TLSv1.3;
+${clientCertificate(target)}`
+}
+
+function clientCertificate({ clientCert, clientKey }: Target): string {
+  return clientCert === undefined
+    ? ''
+    : `            proxy_ssl_certificate ${clientCert};
+            proxy_ssl_certificate_key ${clientKey ?? clientCert};
 `
 }

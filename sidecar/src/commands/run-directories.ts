@@ -1,6 +1,4 @@
 /** The data directory of `run`: made, given to nginx's user, and what is left there at the end. */
-import { execFileSync } from 'node:child_process'
-import { accessSync, constants } from 'node:fs'
 import { chown, cp, link, mkdir, rm } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import path from 'node:path'
@@ -8,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { DEFAULT_DATA } from '../config.ts'
 import { UserError } from '../errors.ts'
 import { layout } from '../layout.ts'
+import { makeDataDirectory } from './data-directory.ts'
 import { canReach, type User } from './users.ts'
 
 export interface Directories {
@@ -34,27 +33,7 @@ export async function makeDirectories(data: string, user: User | null): Promise<
     packs: path.join(data, 'packs'),
     socket: path.join(data, 'sidecar', 'sidecar.sock'),
   }
-  if (dirs.socket.length > 100) {
-    throw new UserError(
-      'GITCACHE_DATA',
-      `--data ${data} is too long for a socket in it`,
-      'give a shorter one'
-    )
-  }
-  try {
-    // mkdir(1): Node's own never comes back from a directory in /proc.
-    const made = [dirs.run, dirs.log, path.join(dirs.prefix, 'tmp')]
-    execFileSync('mkdir', ['-p', ...made], { stdio: 'pipe' })
-    accessSync(data, constants.W_OK)
-  } catch (error) {
-    const said = String((error as { stderr?: Buffer }).stderr ?? error).trim()
-    const why = said.split('\n')[0]?.split(': ').pop()
-    throw new UserError(
-      'GITCACHE_DATA',
-      `--data ${data} cannot be written: ${why}`,
-      'give another directory'
-    )
-  }
+  makeDataDirectory(data, [dirs.run, dirs.log, path.join(dirs.prefix, 'tmp')])
   checkReachable(data, user)
   return dirs
 }

@@ -7,6 +7,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { splitAddress } from '../config.ts'
 import { UserError } from '../errors.ts'
+import { fixOf } from './check.ts'
 import type { Nginx } from './find-nginx.ts'
 import { type Target, writeNginxConf } from './nginx-conf.ts'
 import type { Directories } from './run-directories.ts'
@@ -102,10 +103,6 @@ export function testSite(nginx: Nginx, dirs: Directories): void {
       .trim()
       .split('\n')
     const emerg = lines.find((line) => line.includes('[emerg]')) ?? lines[0] ?? ''
-    throw new UserError(
-      'GITCACHE_NGINX',
-      emerg.replace(/^.*\[emerg\] /, 'nginx: '),
-      'a name that does not resolve, or nginx without its js module (apt-get install libnginx-mod-http-js)'
-    )
+    throw new UserError('GITCACHE_NGINX', emerg.replace(/^.*\[emerg\] /, 'nginx: '), fixOf(emerg))
   }
 }

@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process'
 import { existsSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { OPTIONS, one, type RawOptions, serveConfig } from '../config.ts'
+import { OPTIONS, one, type RawOptions, serveConfig, twinOf, type Upstream } from '../config.ts'
 import { refuseIfInUse } from '../control.ts'
 import { UserError } from '../errors.ts'
 import { PASSWORD, sampleTarget, startSample } from '../sample/sample.ts'
@@ -25,6 +25,7 @@ import { findUser, type User } from './users.ts'
 export async function run(raw: RawOptions): Promise<void> {
   // What the sidecar would refuse is said at once, and not by each of its restarts.
   const { upstreams: given } = serveConfig({ ...raw, socket: [], 'secret-file': [] })
+  checkForNginx(raw, given)
   const nginx = findNginx()
   const listen = await checkListen(one(raw, 'listen') ?? '')
   const data = path.resolve(one(raw, 'data') ?? defaultData())
@@ -68,6 +69,34 @@ export async function run(raw: RawOptions): Promise<void> {
   }
 }
 
+/** What nginx of `run` cannot do, or would not take. */
+function checkForNginx(raw: RawOptions, upstreams: readonly Upstream[]): void {
+  const data = one(raw, 'data') ?? ''
+  if (/[\s;{}$"'\\]/.test(data)) {
+    throw new UserError(
+      'GITCACHE_DATA',
+      `--data ${data} has characters that nginx would read as more than a name`,
+      'give a directory without spaces, quotes and ; { } $'
+    )
+  }
+  if (one(raw, 'proxy') !== undefined) {
+    throw new UserError(
+      'GITCACHE_OPTION',
+      '--proxy: nginx cannot reach upstreams by a proxy, so neither can run',
+      'use serve behind an nginx of yours'
+    )
+  }
+  const hosts = upstreams.map(({ url }) => new URL(url).host)
+  const twice = hosts.find((host, i) => hosts.indexOf(host) !== i)
+  if (twice !== undefined) {
+    throw new UserError(
+      'GITCACHE_UPSTREAM',
+      `--upstream is given twice for ${twice}`,
+      'give it once, without a path: all of its repositories are below it'
+    )
+  }
+}
+
 /** What `run` decides itself; the sidecar gets all the others as they are given. */
 const OWN = new Set<keyof typeof OPTIONS>([
   'upstream',
@@ -91,9 +120,6 @@ function startSidecar(
   targets: Target[],
   reports: string
 ): ChildProcess {
-  const passedOn = (Object.keys(OPTIONS) as (keyof typeof OPTIONS)[])
-    .filter((name) => raw[name] !== undefined && !OWN.has(name))
-    .flatMap((name) => [`--${name}`, one(raw, name) ?? ''])
   const upstreams = targets.flatMap((target) => ['--upstream', `${target.name}=${target.url}`])
   return spawnChild(
     program.node,
@@ -109,10 +135,17 @@ function startSidecar(
       '--reports',
       reports,
       ...upstreams,
-      ...passedOn,
     ],
-    { ...process.env, GITCACHE_UPSTREAM: '' },
+    { ...process.env, ...twins(raw) },
     user
+  )
+}
+
+/** By the environment: a proxy's address may hold a password, and everyone sees arguments. */
+function twins(raw: RawOptions): NodeJS.ProcessEnv {
+  const names = Object.keys(OPTIONS) as (keyof typeof OPTIONS)[]
+  return Object.fromEntries(
+    names.map((name) => [twinOf(name), OWN.has(name) ? '' : (raw[name]?.at(-1) ?? '')])
   )
 }
 
@@ -130,9 +163,10 @@ function announce(listen: string, targets: Target[], byPath: boolean, sample: bo
   const base = `http://${listen}`
   console.log(`ready ${base}`)
   if (sample) {
-    console.log(`git clone ${base}/public/sample.git   # twice: X-Git-Cache: miss, then hit`)
+    console.log(`git clone ${base}/public/sample.git sample-1   # X-Git-Cache: miss`)
+    console.log(`git clone ${base}/public/sample.git sample-2   # X-Git-Cache: hit`)
     console.log(
-      `git clone http://me:${PASSWORD}@${listen}/private/sample.git   # without me:${PASSWORD}@: 401`
+      `git clone http://me:${PASSWORD}@${listen}/private/sample.git private   # without me:${PASSWORD}@: 401`
     )
     return
   }

@@ -1,7 +1,8 @@
 /** `nginx-git-cache serve`: the sidecar alone. */
-import { chmod, chown, rm } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { chmod, chown, lstat, rm } from 'node:fs/promises'
 import type { Server } from 'node:http'
-import type { Server as NetServer } from 'node:net'
+import { connect, type Server as NetServer } from 'node:net'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pLimit from 'p-limit'
@@ -26,20 +27,29 @@ import { openRequestLog } from '../request-log.ts'
 import { createSidecarServer } from '../server.ts'
 import { openStore } from '../store.ts'
 import { startUpkeep } from '../upkeep.ts'
+import { makeSidecarDirectories } from './data-directory.ts'
 import { groupId } from './users.ts'
 
 /** Debian 12's. Older ones lack GIT_CONFIG_GLOBAL (2.32) and fixes of transfers that nobody checked (2.38). */
 const OLDEST_GIT = [2, 39] as const
 
-/** Mirrors that are made of a clone or repacked, at once. */
+/** Clones that are indexed for a mirror at once, and mirrors that are repacked or looked at. */
 const IDLE_PROCESSES = 2
 const DAY = 24 * 3600 * 1000
 
 export async function serve(raw: RawOptions): Promise<void> {
   const config = serveConfig(raw)
+  if (config.upstreams.length === 0) {
+    throw new UserError(
+      'GITCACHE_UPSTREAM',
+      '--upstream is not given: every request would pass',
+      'give NAME=URL, NAME as $gitcache_upstream has it in nginx'
+    )
+  }
   const log = pino({ level: config.logLevel, base: null })
   const faults = openFaults(log)
   const version = await checkGit()
+  makeSidecarDirectories(config.data)
   const control = await takeControl(config.data)
   // Before tmp/ is emptied: what the last life left behind may be writing there.
   trackProcessGroups(path.join(layout(config.data).run, 'git'))
@@ -73,6 +83,7 @@ export async function serve(raw: RawOptions): Promise<void> {
     ready: shown,
   })
   store.onStored = budget.stored
+  store.onRemoved = budget.removed
   addGauges(metrics, {
     gitProcesses: limit.running,
     gitQueue: limit.waiting,
@@ -86,7 +97,7 @@ export async function serve(raw: RawOptions): Promise<void> {
     jobs,
     mirrors,
     limit,
-    idle,
+    seeds: pLimit(IDLE_PROCESSES),
     checks: pLimit(config.gitProcesses),
     confirm,
     faults,
@@ -103,7 +114,7 @@ export async function serve(raw: RawOptions): Promise<void> {
     requests,
     faults,
   })
-  await listen(server, config)
+  const removeSocket = await listen(server, config)
   const suspect = openSuspects(dirs, store, faults)
   const admin = await startAdmin(config, { dirs, metrics, budget, suspect })
   control.serve(async (repository) => {
@@ -139,7 +150,8 @@ export async function serve(raw: RawOptions): Promise<void> {
   server.closeAllConnections()
   await admin.close()
   control.close()
-  await leaveNothing(config, dirs)
+  await removeSocket()
+  await leaveNothing(dirs)
 }
 
 /** Takes no more requests; resolves when all answers are out, or in time, or at a second signal. */
@@ -163,32 +175,70 @@ async function checkGit(): Promise<string> {
   return version
 }
 
+/** Returns what removes the socket, where it is still ours. */
 async function listen(
   server: ReturnType<typeof createSidecarServer>,
-  config: Config
-): Promise<void> {
-  if (!isUnixSocket(config.socket)) {
-    const [host, port] = splitAddress(config.socket)
-    return listenOn(server, { host, port })
+  { socket, socketGroup }: Config
+): Promise<() => Promise<void>> {
+  if (!isUnixSocket(socket)) {
+    const [host, port] = splitAddress(socket)
+    await listenOn(server, socket, { host, port })
+    return async () => {}
   }
-  await rm(config.socket, { force: true })
+  await removeOldSocket(socket)
   const mask = process.umask(0o177)
   try {
-    await listenOn(server, { path: config.socket })
+    await listenOn(server, socket, { path: socket })
   } finally {
     process.umask(mask)
   }
-  if (config.socketGroup !== undefined) {
-    await chown(config.socket, -1, groupId(config.socketGroup))
-    await chmod(config.socket, 0o660)
+  if (socketGroup !== undefined) {
+    await chown(socket, -1, groupId(socketGroup))
+    await chmod(socket, 0o660)
+  }
+  const { ino } = await lstat(socket)
+  return async () => {
+    const now = await lstat(socket).catch(() => null)
+    if (now?.ino === ino) await rm(socket, { force: true })
   }
 }
 
-function listenOn(server: NetServer, where: object): Promise<void> {
+/** Of a life that was killed. Throws UserError where it is somebody's. */
+async function removeOldSocket(socket: string): Promise<void> {
+  const there = await lstat(socket).catch(() => null)
+  if (there === null) {
+    return
+  }
+  const answers = await new Promise<boolean>((resolve) => {
+    const asked = connect(socket, () => {
+      asked.destroy()
+      resolve(true)
+    })
+    asked.once('error', () => resolve(false))
+  })
+  if (!there.isSocket() || answers) {
+    const what = there.isSocket() ? 'is in use by another sidecar' : 'is there, and no socket'
+    throw new UserError('GITCACHE_LISTEN', `--socket ${socket} ${what}`, 'give another')
+  }
+  await rm(socket, { force: true })
+}
+
+/** What the kernel's words mean here. */
+const WAYS_OUT: Record<string, string> = {
+  EADDRINUSE: 'free the address or give another',
+  ENOENT: 'make its directory, for the user who runs this',
+  EACCES: 'give its directory to the user who runs this',
+}
+
+function listenOn(server: NetServer, socket: string, where: object): Promise<void> {
+  const directory = isUnixSocket(socket) && !existsSync(path.dirname(socket))
   return new Promise((resolve, reject) => {
-    server.once('error', (error) =>
-      reject(new UserError('GITCACHE_LISTEN', error.message, 'free the address or give another'))
-    )
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      const code = directory ? 'ENOENT' : (error.code ?? '')
+      const why = directory ? 'its directory is not there' : error.message
+      const way = WAYS_OUT[code] ?? 'give another'
+      reject(new UserError('GITCACHE_LISTEN', `--socket ${socket}: ${why}`, way))
+    })
     server.listen(where, resolve)
   })
 }
@@ -199,8 +249,7 @@ function stopSignal(): Promise<NodeJS.Signals> {
   })
 }
 
-async function leaveNothing(config: Config, dirs: Layout): Promise<void> {
-  if (isUnixSocket(config.socket)) await rm(config.socket, { force: true })
+async function leaveNothing(dirs: Layout): Promise<void> {
   await emptyDirectory(dirs.tmp)
   await rm(path.join(dirs.run, 'git'), { recursive: true, force: true })
 }

@@ -76,6 +76,16 @@ const ROWS: Row[] = [
     line: /^fail www-data cannot reach \/root\/packs: /m,
   },
   {
+    name: 'a name that nginx does not have',
+    options: '--upstream http://Upstream=http://upstream:80 --repository pub/small.git',
+    line: /^fail --upstream http:\/\/Upstream is no \$gitcache_upstream of nginx \(.*http:\/\/upstream[,)]/m,
+  },
+  {
+    name: 'a name with a port, where upstream {} has none',
+    edit: "sed -i 's!set .gitcache_upstream http://gitea;!set $gitcache_upstream http://gitea:3000;!' nginx.conf",
+    line: /^fail \$gitcache_upstream http:\/\/gitea:3000 needs a resolver: .* without a port/m,
+  },
+  {
     name: 'nobody listens there',
     options: '--upstream http://upstream=http://127.0.0.1:1 --repository pub/small.git',
     line: /^fail http:\/\/127\.0\.0\.1:1\/pub\/small\.git: .*: check the address/m,
