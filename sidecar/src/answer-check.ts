@@ -125,7 +125,10 @@ async function looksWhole(file: string): Promise<boolean> {
   }
 }
 
-/** What its pack says of itself is true. An answer that is gone meanwhile is nobody's trouble. */
+/** It is gone meanwhile, or cannot be looked at now: nothing is wrong with the answer. */
+const NO_FAULT = new Set(['ENOENT', 'EMFILE', 'ENFILE', 'ENOMEM'])
+
+/** What its pack says of itself is true. */
 export async function isWhole(file: string): Promise<boolean> {
   try {
     if (!(await looksWhole(file))) return false
@@ -135,6 +138,6 @@ export async function isWhole(file: string): Promise<boolean> {
     }
     return sums.some((sum) => sum.isRight())
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'ENOENT'
+    return NO_FAULT.has((error as NodeJS.ErrnoException).code ?? '')
   }
 }

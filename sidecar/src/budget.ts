@@ -36,6 +36,8 @@ interface Stored {
 export interface Budget {
   /** An answer was stored. */
   stored(key: string, bytes: number, tag: string): void
+  /** An answer is gone, by a purge or because it was damaged. */
+  removed(key: string): void
   /** An answer was served from its file. */
   used(key: string): void
   /** Removes what is too much, as last measured; resolves when that is done. */
@@ -186,6 +188,7 @@ export function openBudget(parts: BudgetParts): Budget {
       packs.set(key, { bytes, used: Date.now(), again: false, tag })
       enforce()
     },
+    removed: (key) => void packs.delete(key),
     used: (key) => {
       const pack = packs.get(key)
       if (pack !== undefined) Object.assign(pack, { used: Date.now(), again: true })

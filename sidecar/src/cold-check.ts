@@ -36,7 +36,7 @@ export async function check(
     return { sound: false, dir: null }
   }
   if (isWhole(request)) {
-    return parts.idle(() => index(parts, work, job))
+    return parts.seeds(() => index(parts, work, job))
   }
   const verdict = await checkPack(packData(job.spooled()), name.format, request.wants).catch(
     () => 'damaged'

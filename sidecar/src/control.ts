@@ -2,15 +2,17 @@
  * The socket DATA/sidecar/lock. That it listens is the lock on the data directory: a SIGKILL
  * releases it. By it `nginx-git-cache purge` reaches the sidecar; only our user and root can open it.
  */
-import { mkdir, rm } from 'node:fs/promises'
+import { mkdir, rm, stat } from 'node:fs/promises'
 import {
   createServer,
   request as httpRequest,
   type IncomingMessage,
+  type Server,
   type ServerResponse,
 } from 'node:http'
 import path from 'node:path'
 import { text } from 'node:stream/consumers'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
 import { UserError } from './errors.ts'
 import { layout } from './layout.ts'
@@ -34,32 +36,29 @@ function socketOf(data: string): string {
 /** Throws UserError where another sidecar has the data directory. */
 export async function refuseIfInUse(data: string): Promise<void> {
   if ((await askSidecar(data, 'GET', '')) !== null) {
-    throw new UserError(
-      'GITCACHE_LOCKED',
-      `--data ${data} is in use by another sidecar`,
-      'stop it, or give this one a directory of its own'
-    )
+    throw inUse(data)
   }
 }
 
-/** Throws UserError where another sidecar has it. */
+function inUse(data: string): UserError {
+  return new UserError(
+    'GITCACHE_LOCKED',
+    `--data ${data} is in use by another sidecar`,
+    'stop it, or give this one a directory of its own'
+  )
+}
+
+/** Throws UserError where another sidecar has it, or it cannot be written. */
 export async function takeControl(data: string): Promise<Control> {
-  await refuseIfInUse(data)
   const file = socketOf(data)
   await mkdir(path.dirname(file), { recursive: true, mode: 0o750 })
-  await rm(file, { force: true })
   let purge: Purge | null = null
   const server = createServer((message, response) => {
     answer(message, response, purge).catch(() => response.destroy())
   })
   const mask = process.umask(0o177)
   try {
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', (error) =>
-        reject(new UserError('GITCACHE_LOCKED', error.message, 'give a --data that is writable'))
-      )
-      server.listen(file, resolve)
-    })
+    await lock(server, data, file)
   } finally {
     process.umask(mask)
   }
@@ -72,6 +71,52 @@ export async function takeControl(data: string): Promise<Control> {
       server.closeAllConnections()
     },
   }
+}
+
+/** Two that start at once find the same old socket: the second to replace it has it. Milliseconds. */
+const SETTLED = 300
+
+async function lock(server: Server, data: string, file: string): Promise<void> {
+  try {
+    await listenOn(server, file)
+    return
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw unusable(data, error)
+  }
+  await refuseIfInUse(data)
+  // Of a life that was killed.
+  await rm(file, { force: true })
+  await listenOn(server, file).catch((error) => {
+    throw unusable(data, error)
+  })
+  const { ino } = await stat(file)
+  await sleep(SETTLED)
+  if ((await stat(file)).ino !== ino) {
+    server.close()
+    throw inUse(data)
+  }
+}
+
+function listenOn(server: Server, file: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(file, () => {
+      server.off('error', reject)
+      resolve()
+    })
+  })
+}
+
+function unusable(data: string, error: unknown): UserError {
+  const why = String(error instanceof Error ? error.message : error)
+    .trim()
+    .split(': ')
+    .pop()
+  return new UserError(
+    'GITCACHE_DATA',
+    `--data ${data} cannot be used: ${why}`,
+    'give a directory that this user can write'
+  )
 }
 
 async function answer(

@@ -1,8 +1,7 @@
 /** Runs git. The only file that spawns git, so that its environment is closed in one place. */
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import {
   closeSync,
-  existsSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -79,14 +78,18 @@ const CONFIG = [
   'uploadpack.keepAlive=5',
 ].flatMap((setting) => ['-c', setting])
 
-/** nice(1), and where the machine has it chrt(1) with the idle scheduling class. */
-const IDLE = [
-  'nice',
-  '-n',
-  '19',
-  ...(existsSync('/usr/bin/chrt') ? ['chrt', '--idle', '0'] : []),
-  'git',
-]
+const CHRT = ['chrt', '--idle', '0']
+let idleCommand: string[] | null = null
+
+/** nice(1), and where the machine has it, and allows it (seccomp), chrt(1) with the idle scheduling class. */
+function idleGit(): string[] {
+  if (idleCommand === null) {
+    const [command = '', ...args] = CHRT
+    const { status } = spawnSync(command, [...args, 'true'], { env: ENVIRONMENT })
+    idleCommand = ['nice', '-n', '19', ...(status === 0 ? CHRT : []), 'git']
+  }
+  return idleCommand
+}
 
 const STDERR_KEPT = 8192
 
@@ -130,10 +133,16 @@ function killGroup(pid: number): void {
   }
 }
 
-const running = new Set<number>()
+/** Process groups and their arguments. */
+const running = new Map<number, string[]>()
 
 export function killAllGit(): void {
-  for (const pid of running) killGroup(pid)
+  for (const pid of running.keys()) killGroup(pid)
+}
+
+/** All that works on a directory: what goes on in one that was moved away makes it anew. */
+export function killGitIn(dir: string): void {
+  for (const [pid, args] of running) if (args.includes(dir)) killGroup(pid)
 }
 
 /** What spawn(2) by Node opens: three pairs of sockets and a pipe. */
@@ -177,7 +186,7 @@ function started(command: string, args: string[], { env }: GitOptions): ChildPro
 }
 
 export function spawnGit(args: string[], options: GitOptions = {}): GitProcess {
-  const [command = '', ...before] = options.idle ? IDLE : ['git']
+  const [command = '', ...before] = options.idle ? idleGit() : ['git']
   const child = started(command, [...before, ...CONFIG, ...args], options)
   if (child instanceof Error) {
     return notStarted(Promise.resolve({ code: -1, stderr: child.message, silent: false }))
@@ -190,7 +199,7 @@ export function spawnGit(args: string[], options: GitOptions = {}): GitProcess {
   if (!stdin || !stdout) {
     return notStarted(done)
   }
-  track(child)
+  track(child, args)
   if (options.idle) idleSession(child)
   const kill = () => child.pid !== undefined && killGroup(child.pid)
   // A child that exits early closes its end; its exit status says what there is to say.
@@ -232,12 +241,12 @@ function quietly(work: () => void): void {
   }
 }
 
-function track(child: ChildProcess): void {
+function track(child: ChildProcess, args: string[]): void {
   const pid = child.pid
   if (pid === undefined) {
     return
   }
-  running.add(pid)
+  running.set(pid, args)
   const file = groups === null ? null : path.join(groups, String(pid))
   if (file !== null) {
     quietly(() => writeFileSync(file, startTime(pid) ?? ''))

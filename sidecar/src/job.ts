@@ -13,6 +13,8 @@ import { Tail } from './tail.ts'
 const CHUNK = 64 * 1024
 /** Of progress, so much is kept for those who come later, and no more is given. Bytes. */
 const MAX_PROGRESS = 256 * 1024
+/** Of an error: then the answer is cut. Bytes. */
+const MAX_ERROR = 256 * 1024
 /** An empty packet of band 1, upload-pack's own sign of life. As uploadpack.keepAlive, git-config(1). */
 const KEEP_ALIVE = Buffer.from('0005\x01')
 const KEEP_ALIVE_AFTER = 5000
@@ -41,6 +43,7 @@ export class Job {
   readonly #events = new EventEmitter().setMaxListeners(0)
   readonly #asides: Aside[] = []
   #progressBytes = 0
+  #errorBytes = 0
   #asideTime = 0
   #awaitedBy = 0
   #size = 0
@@ -139,7 +142,9 @@ export class Job {
         else this.#setAside(piece)
       }
       this.#events.emit('change')
+      // What is said after it is an error's words, and these have a bound.
       if (this.answer.failed && !(this.#relay && this.#hasBegun())) return
+      if (this.#errorBytes > MAX_ERROR) return
     }
   }
 
@@ -180,6 +185,7 @@ export class Job {
   #setAside(piece: Piece): void {
     if (piece.kind === 'error' && !this.#relay) return
     if (piece.kind === 'progress') this.#progressBytes += piece.bytes.length
+    if (piece.kind === 'error') this.#errorBytes += piece.bytes.length
     const tooMuch = piece.kind === 'progress' && this.#progressBytes > MAX_PROGRESS
     if (tooMuch && Date.now() - this.#asideTime < KEEP_ALIVE_AFTER) return
     const { kind, bytes } = tooMuch ? { kind: 'alive' as const, bytes: KEEP_ALIVE } : piece

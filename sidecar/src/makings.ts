@@ -1,6 +1,8 @@
 /** Mirrors in the making: when it pays, from upstream or from a clone that is on its way; one at a time. */
 import { mkdir, rm } from 'node:fs/promises'
 import path from 'node:path'
+import pLimit from 'p-limit'
+import type { Faults } from './faults.ts'
 import { type Fetches, type FetchState, turnOf } from './fetches.ts'
 import type { GitLimit } from './git-limit.ts'
 import { type Layout, temporaryName } from './layout.ts'
@@ -44,6 +46,7 @@ export interface MakingParts {
   whenToMake: WhenToMake
   measured: Fetches['measured']
   soundness: Soundness
+  faults: Faults
   /** A mirror is there that was not. */
   made(state: MakingState): void
   /** Upstream's repository is shallow. */
@@ -51,13 +54,16 @@ export interface MakingParts {
 }
 
 const RETRY_AFTER = 5000
+/** Mirrors of clones that are finished at once: upstream is asked for their refs, and may be slow. */
+const MAX_SEEDING = 8
 const DAY = 24 * 3600 * 1000
 const MAX_MISSES = 16
 
 export function openMakings(parts: MakingParts): Makings {
   const { dirs, limit, whenToMake, soundness } = parts
+  const seeding = pLimit(MAX_SEEDING)
 
-  /** `seed`: a repository under tmp/ to begin with. */
+  /** `seed`: a repository under tmp/ to begin with. Nothing of it is left where it fails. */
   async function make(
     state: MakingState,
     source: FetchSource,
@@ -65,25 +71,31 @@ export function openMakings(parts: MakingParts): Makings {
     seed: string | null
   ): Promise<FetchOutcome> {
     const tmp = seed ?? temporaryName(dirs, 'mirror')
-    // Who asks for it may have begun before the last making ended, or before a purge.
-    if (purges !== state.purges || (await exists(state.dir))) {
+    try {
+      // Who asks for it may have begun before the last making ended, or before a purge.
+      if (purges !== state.purges || (await exists(state.dir))) {
+        return purges === state.purges ? 'ok' : 'failed'
+      }
+      await mkdir(path.dirname(state.dir), { recursive: true })
+      if (seed === null && !(await initMirror(state.name.format, tmp))) {
+        return 'failed'
+      }
+      const outcome = await parts.measured(tmp, state.dir, () =>
+        finishMirror(state.name, source, tmp, state.dir, seed !== null)
+      )
+      if (purges !== state.purges) await soundness.discard(state.dir)
+      else if (outcome === 'ok') soundness.trust(state.dir)
+      return outcome
+    } finally {
       await rm(tmp, { recursive: true, force: true })
-      return purges === state.purges ? 'ok' : 'failed'
     }
-    await mkdir(path.dirname(state.dir), { recursive: true })
-    if (seed === null && !(await initMirror(state.name.format, tmp))) {
-      return 'failed'
-    }
-    const outcome = await parts.measured(tmp, state.dir, () =>
-      finishMirror(state.name, source, tmp, state.dir, seed !== null)
-    )
-    if (purges !== state.purges) await soundness.discard(state.dir)
-    else if (outcome === 'ok') soundness.trust(state.dir)
-    return outcome
   }
 
   function start(state: MakingState, work: () => Promise<Made>): void {
-    const making = work().catch((): Made => 'failed')
+    const making = work().catch((error: unknown): Made => {
+      parts.faults('GITCACHE_STORE', error, { repo: state.name.repository })
+      return 'failed'
+    })
     state.making = making
     making.then((outcome) => {
       state.making = null
@@ -115,7 +127,7 @@ export function openMakings(parts: MakingParts): Makings {
     const { promise, resolve } = withResolvers<string | null>()
     start(state, async () => {
       const tmp = await promise
-      return tmp === null ? 'abandoned' : make(state, source, purges, tmp)
+      return tmp === null ? 'abandoned' : seeding(() => make(state, source, purges, tmp))
     })
     return resolve
   }

@@ -1,6 +1,7 @@
 /** Mirrors as they lie on disk, `mirrors/ab/<id>.git`: those of an earlier life too. */
 import { readdir, readFile, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
+import { killGitIn } from './git.ts'
 import { type Layout, temporaryName } from './layout.ts'
 import { type MirrorName, NAME_FILE } from './mirror.ts'
 
@@ -29,8 +30,9 @@ export async function mirrorsOf(dirs: Layout, repository: string): Promise<strin
   return all.filter((_, i) => names[i]?.repository === repository)
 }
 
-/** At once for all who look for it; who reads it already fails. */
+/** At once for all who look for it; who reads it already fails, and what works on it is ended. */
 export async function discardMirror(dirs: Layout, dir: string): Promise<void> {
+  killGitIn(dir)
   const aside = temporaryName(dirs, 'discarded')
   const moved = await rename(dir, aside).then(
     () => true,

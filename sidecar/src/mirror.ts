@@ -73,7 +73,7 @@ const SEEDED = 10
 
 /**
  * Fetches all refs into it and moves it to `dir`. Where it has the objects already, upstream is
- * asked for its refs alone (git finds them connected). Nothing is left where it fails.
+ * asked for its refs alone (git finds them connected).
  */
 export async function finishMirror(
   name: MirrorName,
@@ -87,11 +87,12 @@ export async function finishMirror(
   const patient = { ...source, beginWithin: patience, stallAfter: patience }
   const outcome = await fetch(tmp, patient, REFSPECS, idle)
   if (outcome !== 'ok') {
-    await rm(tmp, { recursive: true, force: true })
     return outcome
   }
   await git(tmp, ['pack-refs', '--all'])
   await writeFile(path.join(tmp, NAME_FILE), JSON.stringify(name))
+  // What a git left behind that was killed with the mirror before: rename(2) wants it empty.
+  if (!(await exists(dir))) await rm(dir, { recursive: true, force: true })
   await rename(tmp, dir)
   return 'ok'
 }

@@ -114,6 +114,7 @@ export function openMirrors(parts: MirrorParts): Mirrors {
     whenToMake,
     measured,
     soundness,
+    faults,
     made: improveSoon,
     shallow: setShallow,
   })

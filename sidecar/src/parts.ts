@@ -18,8 +18,8 @@ export interface Parts {
   jobs: Jobs
   mirrors: Mirrors
   limit: GitLimit
-  /** Of what nobody waits for. */
-  idle: LimitFunction
+  /** Of clones that become mirrors: who asks for the repository waits for these, and not for upkeep. */
+  seeds: LimitFunction
   /** Of the checks of answers that become no mirror: never behind a mirror in the making. */
   checks: LimitFunction
   confirm: Confirm

@@ -12,6 +12,8 @@ import { type Layout, temporaryName } from './layout.ts'
 export interface Store {
   /** Called with each answer that is stored, and its bytes. */
   onStored: (key: string, bytes: number, repository: string) => void
+  /** Called with each answer that is removed, whoever does. */
+  onRemoved: (key: string) => void
   has(key: string): Promise<boolean>
   /** Where it is, if it is there. */
   fileOf(key: string): string
@@ -95,10 +97,12 @@ export function openStore(dirs: Layout): Store {
     const name = path.join(dir, key.slice(0, 2), key)
     await rm(name, { force: true })
     await rm(`${name}.${tag}`, { force: true })
+    if (dir === dirs.packs) store.onRemoved(key)
   }
 
   const store: Store = {
     onStored: () => {},
+    onRemoved: () => {},
     fileOf: file,
     has: (key) =>
       access(file(key), constants.R_OK).then(

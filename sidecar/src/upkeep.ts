@@ -8,7 +8,7 @@ import type { LimitFunction } from 'p-limit'
 import type { Faults } from './faults.ts'
 import type { GitResult } from './git.ts'
 import { deleteRefs, improve, KEEP, type MirrorName, prune } from './mirror.ts'
-import type { Mirrors } from './mirrors.ts'
+import type { MirrorSize, Mirrors } from './mirrors.ts'
 import type { Store } from './store.ts'
 
 const HOUR = 3600 * 1000
@@ -41,21 +41,29 @@ export interface Upkeep {
 export function startUpkeep(parts: UpkeepParts): Upkeep {
   const { mirrors, idle, faults, keepMirrors } = parts
 
-  async function run(now = Date.now()): Promise<void> {
-    for (const mirror of await mirrors.sizes()) {
-      if (now - mirror.used > keepMirrors) {
-        await mirrors.remove(mirror.dir)
-      } else {
-        const work = (name: MirrorName) => tendOne(parts, mirror.dir, name, now)
-        await idle(() => mirrors.tend(mirror.dir, work))
-      }
+  async function look({ dir, used }: MirrorSize, now: number): Promise<void> {
+    if (now - used > keepMirrors) {
+      await mirrors.remove(dir)
+    } else {
+      await idle(() => mirrors.tend(dir, (name) => tendOne(parts, dir, name, now)))
     }
   }
 
-  const timer = setInterval(
-    () => run().catch((error: unknown) => faults('GITCACHE_UPKEEP', error)),
-    HOUR
-  )
+  /** One that cannot be tended is nobody else's trouble. */
+  async function run(now = Date.now()): Promise<void> {
+    const tell = (error: unknown) => faults('GITCACHE_UPKEEP', error)
+    for (const mirror of await mirrors.sizes()) await look(mirror, now).catch(tell)
+  }
+
+  let running = false
+  async function round(): Promise<void> {
+    if (running) return
+    running = true
+    await run().catch((error: unknown) => faults('GITCACHE_UPKEEP', error))
+    running = false
+  }
+
+  const timer = setInterval(round, HOUR)
   timer.unref()
   return { run, stop: () => clearInterval(timer) }
 }

@@ -5,12 +5,13 @@ import type { IncomingHttpHeaders } from 'node:http'
 import { isIP } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { gunzipSync } from 'node:zlib'
-import { Agent, buildConnector, type Dispatcher, ProxyAgent, request } from 'undici'
+import { Agent, buildConnector, type Dispatcher, errors, ProxyAgent, request } from 'undici'
 import type { Upstream as Asked } from '../../njs/src/git/authorize.ts'
 import type { PktSource } from '../../njs/src/git/pkt-line.ts'
 import type { Upstream } from './config.ts'
 import { forwardedHeaders } from './credentials.ts'
 import type { AnswerSource } from './job.ts'
+import { Pass } from './protocol.ts'
 
 /** What waits in memory while the disk is written: many small chunks are one write then. Bytes. */
 const READ_AHEAD = 256 * 1024
@@ -23,7 +24,7 @@ const MAX_ANSWER = 4 * 1024 * 1024
 const TIMEOUT = 30_000
 const dispatchers = new Map<string, Dispatcher>()
 
-function dispatcherOf(upstream: Upstream): Dispatcher {
+export function dispatcherOf(upstream: Upstream): Dispatcher {
   const known = dispatchers.get(upstream.name)
   if (known !== undefined) {
     return known
@@ -120,6 +121,7 @@ export async function fetchFromUpstream(
   sent.accept = 'application/x-git-upload-pack-result'
   if (headers['user-agent'] !== undefined) sent['user-agent'] = headers['user-agent']
   if (fetch.family === 2) sent['git-protocol'] = 'version=2'
+  const until = Date.now() + fetch.beginWithin
   const answer = await request(`${upstream.url}${path}/git-upload-pack`, {
     method: 'POST',
     dispatcher: dispatcherOf(upstream),
@@ -132,8 +134,15 @@ export async function fetchFromUpstream(
   const { body } = answer
   // Whoever reads it learns of an error; who kills it need not.
   body.on('error', () => {})
+  const chunks = body[Symbol.asyncIterator]() as AsyncIterator<Buffer>
+  // A head alone is no word.
+  const late = setTimeout(
+    () => body.destroy(new errors.HeadersTimeoutError()),
+    Math.max(1, until - Date.now())
+  )
+  const first = await chunks.next().finally(() => clearTimeout(late))
   const source = {
-    stdout: gathered(body as AsyncIterable<Buffer>),
+    stdout: gathered(first, chunks),
     done: Promise.resolve({ code: 0, stderr: '' }),
     kill: () => void body.destroy(),
   }
@@ -141,12 +150,19 @@ export async function fetchFromUpstream(
 }
 
 /** In its own chunks up to LONG, so that what is short is not late; then what GATHER brings is one. */
-async function* gathered(body: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
+async function* gathered(
+  first: IteratorResult<Buffer>,
+  chunks: AsyncIterator<Buffer>
+): AsyncIterable<Buffer> {
   let size = 0
-  for await (const chunk of body) {
-    yield chunk
-    size += chunk.length
-    if (size > LONG && chunk.length < ENOUGH) await sleep(GATHER)
+  try {
+    for (let next = first; !next.done; next = await chunks.next()) {
+      yield next.value
+      size += next.value.length
+      if (size > LONG && next.value.length < ENOUGH) await sleep(GATHER)
+    }
+  } catch (error) {
+    throw new Pass('unreachable', String(error))
   }
 }
 

@@ -37,6 +37,7 @@ async function setUp(limit: number, mirrors: (MirrorSize & { busy?: boolean })[]
       return !busy
     },
   } as unknown as Mirrors
+  const store = openStore(dirs)
   const file = (n: number) => path.join(dirs.packs, key(n).slice(0, 2), key(n))
   return {
     /** A file of 1,000 bytes that was made so many seconds after 1970. */
@@ -50,10 +51,11 @@ async function setUp(limit: number, mirrors: (MirrorSize & { busy?: boolean })[]
         utimesSync(name, made, made)
       }
     },
+    store,
     open: () =>
       openBudget({
         dirs,
-        store: openStore(dirs),
+        store,
         mirrors: fake,
         log: pino({ level: 'silent' }),
         faults: (code, error) => expect.fail(`${code}: ${error}`),
@@ -139,4 +141,22 @@ test('a disk that fills up while nothing is stored is seen within seconds', asyn
   vi.useRealTimers()
   await vi.waitFor(() => expect(data.packs()).toEqual([4]), { timeout: 5000 })
   budget.stop()
+})
+
+test('what was purged counts no more, and nothing goes in its place', async () => {
+  const data = await setUp(3000)
+  const budget = data.open()
+  data.store.onRemoved = budget.removed
+  for (const n of [1, 2, 3]) {
+    data.pack(n, n)
+    budget.stored(key(n), 1000, TAG)
+  }
+  expect(await data.store.purge('/a')).toBe(3)
+  expect(budget.sizes().packs).toBe(0)
+  for (const n of [4, 5]) {
+    data.pack(n, n)
+    budget.stored(key(n), 1000, TAG)
+  }
+  await budget.enforce()
+  expect([data.packs(), budget.sizes().packs]).toEqual([[4, 5], 2000])
 })

@@ -72,3 +72,15 @@ test('nobody attaches before the first byte of the pack', async () => {
   job.retire()
   expect(said).toEqual(['nearly', 'attached'])
 })
+
+test("upstream's error without end is not kept without end", async () => {
+  const job = new Job(2, await store.create('/a'), true)
+  let said = 0
+  async function* source() {
+    yield Buffer.from(SECTION, 'latin1')
+    for (said = 0; said < 1000; said++) yield pkt(3, Buffer.alloc(60_000))
+  }
+  await expect(job.record(sourceOf(source()))).rejects.toThrow('not-ready')
+  expect(said).toBeLessThan(10)
+  job.retire()
+})

@@ -1,5 +1,6 @@
 /** What a mirror lacks, fetched over HTTP: once for all who wait, and upstream's trouble told to all of them. */
 import { once } from 'node:events'
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import path from 'node:path'
@@ -7,8 +8,10 @@ import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest'
 import { emptyRequest } from '../../njs/src/git/fetch-request.ts'
 import { newFetchState, openFetches } from '../../sidecar/src/fetches.ts'
 import { gitLimit } from '../../sidecar/src/git-limit.ts'
+import { prepareLayout } from '../../sidecar/src/layout.ts'
 import { createMetrics } from '../../sidecar/src/metrics.ts'
 import { fetchRefs, finishMirror, initMirror } from '../../sidecar/src/mirror.ts'
+import { discardMirror } from '../../sidecar/src/mirror-places.ts'
 import { createSampleUpstream } from '../../sidecar/src/sample/http-backend.ts'
 import { git, makeRepository, oidOf, scratch } from '../support/git.ts'
 
@@ -160,4 +163,28 @@ test('refs come half a minute behind a commit that was fetched by id', async () 
   vi.useRealTimers()
   await expect.poll(() => oidOf(dir, 'main'), { timeout: 10_000 }).toBe(oid)
   expect(asked).toBe(2)
+})
+
+test('a mirror that is discarded while it is fetched into: the fetch ends, and leaves nothing', async () => {
+  const { dir } = await setUp()
+  const dirs = await prepareLayout(path.join(work.dir, 'data'))
+  does = 'waits'
+  asked = 0
+  const fetching = fetchRefs(dir, source)
+  await expect.poll(() => asked, { timeout: 20_000 }).toBe(1)
+  await discardMirror(dirs, dir)
+  expect(await fetching).toBe('failed')
+  expect([existsSync(dir), readdirSync(dirs.tmp)]).toEqual([false, []])
+})
+
+test('what a git has left behind is no mirror, and in the way of none', async () => {
+  const tmp = path.join(work.dir, 'made.git')
+  const dir = path.join(work.dir, 'remains.git')
+  mkdirSync(path.join(dir, 'objects/pack'), { recursive: true })
+  writeFileSync(path.join(dir, 'objects/pack/pack-1.keep'), '')
+  const name = { upstream: 'http://u', repository: '/a', format: 'sha1' as const }
+  await initMirror(name.format, tmp)
+  expect(await finishMirror(name, source, tmp, dir, false)).toBe('ok')
+  expect(existsSync(path.join(dir, 'HEAD'))).toBe(true)
+  expect(existsSync(path.join(dir, 'objects/pack/pack-1.keep'))).toBe(false)
 })

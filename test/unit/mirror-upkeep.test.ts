@@ -23,7 +23,7 @@ import { prepareLayout } from '../../sidecar/src/layout.ts'
 import { createMetrics } from '../../sidecar/src/metrics.ts'
 import { improve, initMirror, type MirrorName, NAME_FILE } from '../../sidecar/src/mirror.ts'
 import { isSound, removeLeftBehind } from '../../sidecar/src/mirror-check.ts'
-import { openMirrors } from '../../sidecar/src/mirrors.ts'
+import { type Mirrors, openMirrors } from '../../sidecar/src/mirrors.ts'
 import { openSoundness } from '../../sidecar/src/soundness.ts'
 import { openStore } from '../../sidecar/src/store.ts'
 import { startUpkeep } from '../../sidecar/src/upkeep.ts'
@@ -237,4 +237,24 @@ test('purge takes the mirror of a repository', async () => {
   expect(await mirrors.purge('/a')).toBe(1)
   expect(existsSync(dir)).toBe(false)
   expect(await mirrors.find(of)).toBe(null)
+})
+
+test("one that cannot be tended is nobody else's trouble", async () => {
+  const tended: string[] = []
+  const faults: string[] = []
+  const used = Date.now()
+  const mirrors = {
+    sizes: async () => ['a', 'b', 'c'].map((dir) => ({ dir, bytes: 1, used })),
+    tend: async (dir: string) => {
+      if (dir === 'b') throw new Error('EIO')
+      tended.push(dir)
+    },
+  } as unknown as Mirrors
+  const store = openStore(await prepareLayout(path.join(work.dir, 'untended')))
+  const note = (code: string) => void faults.push(code)
+  const parts = { mirrors, store, idle: pLimit(1), faults: note, keepMirrors: 30 * DAY }
+  const upkeep = startUpkeep(parts)
+  afterAll(upkeep.stop)
+  await upkeep.run()
+  expect([tended, faults]).toEqual([['a', 'c'], ['GITCACHE_UPKEEP']])
 })

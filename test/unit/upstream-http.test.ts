@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { errors } from 'undici'
 import { afterAll, expect, test } from 'vitest'
 import { fetchFromUpstream } from '../../sidecar/src/upstream-http.ts'
 
@@ -18,9 +19,9 @@ afterAll(() => {
 })
 const { port } = server.address() as AddressInfo
 
-async function fetched() {
+async function fetched(beginWithin = 10_000) {
   const upstream = { name: 'http://test', url: `http://127.0.0.1:${port}` }
-  const fetch = { body: '0000', family: 2, beginWithin: 10_000, stallAfter: 10_000 } as const
+  const fetch = { body: '0000', family: 2, beginWithin, stallAfter: 10_000 } as const
   const { status, source } = await fetchFromUpstream(upstream, '/a.git', {}, fetch)
   expect(status).toBe(200)
   return source
@@ -92,4 +93,31 @@ test('an answer that breaks off is an error, early or late', async () => {
       })()
     ).rejects.toThrow()
   }
+})
+
+test('a head and then nothing is silence', async () => {
+  answer = async (response) => {
+    response.flushHeaders()
+  }
+  await expect(fetched(200)).rejects.toThrow(errors.HeadersTimeoutError)
+})
+
+test('an answer without a byte is one', async () => {
+  answer = async (response) => void response.end()
+  const pieces: Buffer[] = []
+  for await (const piece of (await fetched()).stdout) pieces.push(piece)
+  expect(pieces).toEqual([])
+})
+
+test('an answer that breaks off is no fault of the disk', async () => {
+  answer = async (response) => {
+    response.write(Buffer.alloc(PACKET))
+    await sleep(20)
+    response.destroy()
+  }
+  const { stdout } = await fetched()
+  const reading = (async () => {
+    for await (const _ of stdout);
+  })()
+  await expect(reading).rejects.toMatchObject({ reason: 'unreachable' })
 })
