@@ -2,7 +2,9 @@
  * The socket DATA/sidecar/lock. That it listens is the lock on the data directory: a SIGKILL
  * releases it. By it `nginx-git-cache purge` reaches the sidecar; only our user and root can open it.
  */
-import { mkdir, rm, stat } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
+import { rmSync } from 'node:fs'
+import { link, mkdir, rename, rm, stat } from 'node:fs/promises'
 import {
   createServer,
   request as httpRequest,
@@ -51,60 +53,63 @@ function inUse(data: string): UserError {
 /** Throws UserError where another sidecar has it, or it cannot be written. */
 export async function takeControl(data: string): Promise<Control> {
   const file = socketOf(data)
-  await mkdir(path.dirname(file), { recursive: true, mode: 0o750 })
+  // Where it listens first: closing a server unlinks the name that it was given, whoever has it now.
+  const own = `${file}-${process.pid}-${randomBytes(2).toString('hex')}`
   let purge: Purge | null = null
   const server = createServer((message, response) => {
     answer(message, response, purge).catch(() => response.destroy())
   })
-  const mask = process.umask(0o177)
   try {
-    await lock(server, data, file)
-  } finally {
-    process.umask(mask)
+    await mkdir(path.dirname(file), { recursive: true, mode: 0o750 })
+    await listenOn(server, own)
+    await takePlace(data, own, file)
+  } catch (error) {
+    server.close()
+    throw error instanceof UserError ? error : unusable(data, error)
   }
   return {
     serve: (given) => {
       purge = given
     },
     close: () => {
+      rmSync(file, { force: true })
       server.close()
       server.closeAllConnections()
     },
   }
 }
 
-/** Two that start at once find the same old socket: the second to replace it has it. Milliseconds. */
-const SETTLED = 300
-
-async function lock(server: Server, data: string, file: string): Promise<void> {
-  try {
-    await listenOn(server, file)
-    return
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw unusable(data, error)
-  }
-  await refuseIfInUse(data)
-  // Of a life that was killed.
-  await rm(file, { force: true })
-  await listenOn(server, file).catch((error) => {
-    throw unusable(data, error)
-  })
-  const { ino } = await stat(file)
-  await sleep(SETTLED)
-  if ((await stat(file)).ino !== ino) {
-    server.close()
-    throw inUse(data)
-  }
-}
-
 function listenOn(server: Server, file: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject)
-    server.listen(file, () => {
-      server.off('error', reject)
-      resolve()
-    })
+    const mask = process.umask(0o177)
+    server.listen(file, resolve)
+    process.umask(mask)
   })
+}
+
+/** Two that start at once may find the socket of a life that was killed. Milliseconds. */
+const SETTLED = 300
+
+/** Throws UserError where it is taken. */
+async function takePlace(data: string, own: string, file: string): Promise<void> {
+  const isFree = await link(own, file).then(
+    () => true,
+    (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EEXIST') return false
+      throw error
+    }
+  )
+  if (isFree) {
+    await rm(own, { force: true })
+    return
+  }
+  await refuseIfInUse(data)
+  // Of a life that was killed. Who takes its place last has it.
+  const { ino } = await stat(own)
+  await rename(own, file)
+  await sleep(SETTLED)
+  if ((await stat(file)).ino !== ino) throw inUse(data)
 }
 
 function unusable(data: string, error: unknown): UserError {

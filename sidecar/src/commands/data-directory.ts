@@ -5,7 +5,7 @@ import { UserError } from '../errors.ts'
 import { layout } from '../layout.ts'
 
 /** The longest name that a unix socket can have, unix(7), less what stands below `sidecar/`. */
-const MAX_DATA = 108 - '/sidecar/sidecar.sock'.length - 1
+const MAX_DATA = 108 - '/sidecar/lock-4194304-ffff'.length - 1
 
 /** `inside`: directories to be made in it. Throws UserError. */
 export function makeDataDirectory(data: string, inside: string[]): void {
