@@ -5,11 +5,17 @@
 import { access, readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 
-/** All of them. False as well where files cannot be read, or are written in a way that git alone reads. */
+/**
+ * All of them. False as well where files cannot be read, or are written in a way that git alone reads.
+ * Looked for twice: a repack takes away where they were when they are in the new pack.
+ */
 export async function hasObjects(dir: string, oids: string[]): Promise<boolean> {
+  return (await areThere(dir, oids)) || areThere(dir, oids)
+}
+
+async function areThere(dir: string, oids: string[]): Promise<boolean> {
   const packs = path.join(dir, 'objects/pack')
   const names = await readdir(packs).catch((): string[] => [])
-  // A repack may have taken one away.
   const indexes = await Promise.all(
     names
       .filter((name) => name.endsWith('.idx'))

@@ -1,6 +1,8 @@
 /** Whether a repository has objects, read from its files: what git says, or no where files are not as git writes them. */
+import { execFile } from 'node:child_process'
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { promisify } from 'node:util'
 import fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
 import { hasObjects } from '../../sidecar/src/object-lookup.ts'
@@ -58,6 +60,26 @@ describe.each(['sha1', 'sha256'] as const)('%s', (format) => {
     writeFileSync(path.join(dir, 'objects/pack/pack-1.idx'), index)
     for (const name of names) expect(await hasObjects(dir, [name.toString('hex')])).toBe(true)
     expect(await hasObjects(dir, [across.toString('hex')])).toBe(false)
+  })
+
+  test('what a repack takes away while it is looked for is found in the new pack', async () => {
+    const repacked = path.join(work.dir, `${format}-repacked.git`)
+    cpSync(packed, repacked, { recursive: true })
+    const all = [...oids]
+    let repacks = 0
+    let looks = 0
+    const looking = (async () => {
+      while (repacks < 5 || looks < 20) {
+        expect(await hasObjects(repacked, all)).toBe(true)
+        looks += 1
+      }
+    })()
+    for (; repacks < 5; repacks++) {
+      const more = git(['--git-dir', repacked, 'hash-object', '-w', '--stdin'], `${repacks}\n`)
+      git(['--git-dir', repacked, 'update-ref', `refs/tags/${repacks}`, more])
+      await promisify(execFile)('git', ['--git-dir', repacked, 'repack', '-q', '-a', '-d', '-k'])
+    }
+    await looking
   })
 
   test('an index that is cut or of another version says no, and never fails', async () => {
