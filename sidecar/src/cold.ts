@@ -47,11 +47,17 @@ export async function answerFromUpstream(
   } catch (error) {
     checking.then(({ dir }) => discard(dir)).catch(() => {})
     await spool.drop()
-    throw asPass(faults, error)
+    throw asPass(faults, refusal(error))
   } finally {
     if (job.lost) faults('GITCACHE_STORE', job.lost)
     jobs.close(job)
   }
+}
+
+/** `ERR` in a 200 is upstream's no as well. */
+function refusal(error: unknown): unknown {
+  const isNo = error instanceof Pass && error.reason === 'not-ready'
+  return isNo ? new Pass('refused', error.message) : error
 }
 
 /**

@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto'
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { beforeAll, describe, expect, test } from 'vitest'
 import {
   basic,
@@ -64,6 +65,38 @@ describe.each(chosen())('nginx of %s', (suite) => {
     const bearer = ['Authorization: Bearer alice-secret']
     expect(await same({ ...request, headers: bearer })).toMatchObject(refused)
     expect(await same({ ...request, headers: [BOB] })).toMatchObject({ pack: true, how: 'hit' })
+  })
+
+  test.each([2, 0] as const)(
+    'an answer on its way to its owner, who was not probed, is for whom upstream lets: v%i',
+    async (protocol) => {
+      const slow = await makeRepository('way', 'commit main one; touch slow-pack')
+      const oid = await oidOf(slow, 'main')
+      const body = protocol === 2 ? clone(oid) : fetchV0(`want ${oid}`)
+      const request = { path: `/priv/${slow}${POST}`, body, protocol }
+      const owner = ask(suite, cache, { ...request, headers: [ALICE] })
+      await sleep(1000)
+      const others = await Promise.all([
+        ask(suite, cache, request),
+        ask(suite, cache, { ...request, headers: [basic('alice', 'wrong')] }),
+        ask(suite, cache, { ...request, headers: [BOB] }),
+      ])
+      expect(await owner).toMatchObject({ status: 200, header: 'miss' })
+      expect(others.map(({ status }) => status)).toEqual([401, 401, 200])
+      expect(others.map(hasPack)).toEqual([false, false, true])
+      expect(others[2]?.header).toMatch(/^(join|hit)$/)
+      expect(others[2]?.body.equals((await owner).body)).toBe(true)
+    }
+  )
+
+  test("who asks first and may not gets upstream's own words, and keeps nothing from who may", async () => {
+    const fresh = await makeRepository('first', 'commit main one')
+    const request = { path: `/priv/${fresh}${POST}`, body: clone(await oidOf(fresh, 'main')) }
+    const refused = { status: 401, pack: false, how: 'pass; reason=refused' }
+    expect(await same(request)).toMatchObject(refused)
+    expect(await same({ ...request, headers: [basic('eve')] })).toMatchObject(refused)
+    const owner = await same({ ...request, headers: [ALICE] })
+    expect(owner).toMatchObject({ status: 200, pack: true, how: 'miss' })
   })
 
   test('a repository that another user may not read', async () => {

@@ -101,9 +101,14 @@ export const GUARDS = {
       "keyOf(sha256, verdict.request, verdict.tags, settings.upstream, '')",
     ],
     [
+      'njs/src/nginx/upload-pack.ts',
+      'keyOf(sha256, request, null, settings.upstream, path)',
+      "keyOf(sha256, request, null, settings.upstream, '')",
+    ],
+    [
       'sidecar/src/work.ts',
-      'keyOf(sha256, request, order.tags, upstream.name, order.path) !== order.key',
-      "order.key === ''",
+      'readRequest(config, asked, headers)\n  if (work.key !== order.key)',
+      "{ ...readRequest(config, asked, headers), key: order.key }\n  if (order.key === '')",
     ],
   ],
   'wants in the key': needsWithout('wants: []'),

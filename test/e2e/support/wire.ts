@@ -11,8 +11,10 @@ export interface Ask {
   body?: Buffer | string
   headers?: string[]
   method?: string
-  /** Seconds until curl hangs up, and bytes that are enough. */
+  /** Seconds until curl hangs up. */
   seconds?: number
+  /** How much curl reads in a second at most, as `1M`. */
+  rate?: string
   /** The Git-Protocol header; default is version 2. */
   protocol?: 0 | 2
 }
@@ -49,6 +51,7 @@ export async function ask(suite: Suite, origin: string, request: Ask): Promise<A
     `-sS --path-as-is --http1.1 -m ${request.seconds ?? 60} -D head -o out`,
     ...headers.map((header) => `-H '${header}'`),
     request.method ? `-X ${request.method}` : '',
+    request.rate ? `--limit-rate ${request.rate}` : '',
     request.body === undefined ? '' : '--data-binary @in',
     `'${origin}${request.path}'`,
   ]
