@@ -157,11 +157,7 @@ const MAX_SECONDS = 86_400
 const seconds = z.coerce.number().positive().max(MAX_SECONDS)
 const days = z.coerce.number().positive()
 
-/** HOST:PORT, an IPv6 address in brackets. */
-const address = z.string().refine((text) => {
-  const [host, port] = splitAddress(text)
-  return host !== '' && Number.isInteger(port) && port > 0 && port < 65_536
-}, 'give HOST:PORT, like 127.0.0.1:7420')
+const address = z.string().refine(isAddress, 'give HOST:PORT, like 127.0.0.1:7420')
 
 const readableFile = z.string().refine(isReadable, 'cannot be read: check its path and mode')
 
@@ -272,10 +268,16 @@ export function isUnixSocket(address: string): boolean {
   return address.startsWith('/')
 }
 
-/** `127.0.0.1:8080`, `[::1]:8080`: the host is empty, or the port no number, where it is neither. */
+/** `127.0.0.1:8080`, `[::1]:8080`. What is neither has no host, and no number for a port. */
 export function splitAddress(text: string): [host: string, port: number] {
-  const [, six, host = six ?? '', port = ''] = /^(?:\[([^\]]+)\]|([^:]+)):(\d+)$/.exec(text) ?? []
-  return [host, port === '' ? Number.NaN : Number(port)]
+  const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d+)$/.exec(text)
+  return match === null ? ['', Number.NaN] : [match[1] ?? match[2] ?? '', Number(match[3])]
+}
+
+/** That one can listen at. */
+export function isAddress(text: string): boolean {
+  const [host, port] = splitAddress(text)
+  return host !== '' && port > 0 && port < 65_536
 }
 
 /** The last value of an option, or its default. */

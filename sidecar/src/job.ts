@@ -142,8 +142,8 @@ export class Job {
         else this.#setAside(piece)
       }
       this.#events.emit('change')
-      // What is said after it is an error's words, and these have a bound.
       if (this.answer.failed && !(this.#relay && this.#hasBegun())) return
+      // All that comes after it are an error's words.
       if (this.#errorBytes > MAX_ERROR) return
     }
   }

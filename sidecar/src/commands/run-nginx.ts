@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { splitAddress } from '../config.ts'
+import { isAddress, splitAddress } from '../config.ts'
 import { UserError } from '../errors.ts'
 import { fixOf } from './check.ts'
 import type { Nginx } from './find-nginx.ts'
@@ -16,14 +16,14 @@ import type { User } from './users.ts'
 const here = path.dirname(fileURLToPath(import.meta.url))
 
 export async function checkListen(address: string): Promise<string> {
-  const [host, port] = splitAddress(address)
-  if (host === '' || !Number.isInteger(port) || port < 1 || port > 65535) {
+  if (!isAddress(address)) {
     throw new UserError(
       'GITCACHE_LISTEN',
       `--listen ${address} is not HOST:PORT`,
       'give one like 127.0.0.1:8080'
     )
   }
+  const [host, port] = splitAddress(address)
   const server = createServer()
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {

@@ -145,7 +145,7 @@ function startSidecar(
 function twins(raw: RawOptions): NodeJS.ProcessEnv {
   const names = Object.keys(OPTIONS) as (keyof typeof OPTIONS)[]
   return Object.fromEntries(
-    names.map((name) => [twinOf(name), OWN.has(name) ? '' : (raw[name]?.at(-1) ?? '')])
+    names.map((name) => [twinOf(name), OWN.has(name) ? '' : (one(raw, name) ?? '')])
   )
 }
 
