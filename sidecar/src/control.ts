@@ -9,7 +9,6 @@ import {
   createServer,
   request as httpRequest,
   type IncomingMessage,
-  type Server,
   type ServerResponse,
 } from 'node:http'
 import path from 'node:path'
@@ -18,6 +17,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
 import { UserError } from './errors.ts'
 import { layout } from './layout.ts'
+import { listenPrivately } from './private-socket.ts'
 
 export const purged = z.object({ answers: z.number(), mirrors: z.number() })
 export type Purged = z.infer<typeof purged>
@@ -61,7 +61,7 @@ export async function takeControl(data: string): Promise<Control> {
   })
   try {
     await mkdir(path.dirname(file), { recursive: true, mode: 0o750 })
-    await listenOn(server, own)
+    await listenPrivately(server, own)
     await takePlace(data, own, file)
   } catch (error) {
     server.close()
@@ -77,15 +77,6 @@ export async function takeControl(data: string): Promise<Control> {
       server.closeAllConnections()
     },
   }
-}
-
-function listenOn(server: Server, file: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject)
-    const mask = process.umask(0o177)
-    server.listen(file, resolve)
-    process.umask(mask)
-  })
 }
 
 /** Two that start at once may find the socket of a life that was killed. Milliseconds. */

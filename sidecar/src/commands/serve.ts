@@ -23,6 +23,7 @@ import { openLargeRequests } from '../large-request.ts'
 import { emptyDirectory, type Layout, layout, prepareLayout } from '../layout.ts'
 import { addGauges, createMetrics } from '../metrics.ts'
 import { openMirrors } from '../mirrors.ts'
+import { listenPrivately } from '../private-socket.ts'
 import { openRequestLog } from '../request-log.ts'
 import { createSidecarServer } from '../server.ts'
 import { openStore } from '../store.ts'
@@ -182,16 +183,11 @@ async function listen(
 ): Promise<() => Promise<void>> {
   if (!isUnixSocket(socket)) {
     const [host, port] = splitAddress(socket)
-    await listenOn(server, socket, { host, port })
+    await listenOn(server, host, port).catch((error) => refuse(socket, error))
     return async () => {}
   }
   await removeOldSocket(socket)
-  const mask = process.umask(0o177)
-  try {
-    await listenOn(server, socket, { path: socket })
-  } finally {
-    process.umask(mask)
-  }
+  await listenPrivately(server, socket).catch((error) => refuse(socket, error))
   if (socketGroup !== undefined) {
     await chown(socket, -1, groupId(socketGroup))
     await chmod(socket, 0o660)
@@ -230,16 +226,18 @@ const WAYS_OUT: Record<string, string> = {
   EACCES: 'give its directory to the user who runs this',
 }
 
-function listenOn(server: NetServer, socket: string, where: object): Promise<void> {
+function refuse(socket: string, error: NodeJS.ErrnoException): never {
   const directory = isUnixSocket(socket) && !existsSync(path.dirname(socket))
+  const code = directory ? 'ENOENT' : (error.code ?? '')
+  const why = directory ? 'its directory is not there' : error.message
+  const way = WAYS_OUT[code] ?? 'give another'
+  throw new UserError('GITCACHE_LISTEN', `--socket ${socket}: ${why}`, way)
+}
+
+function listenOn(server: NetServer, host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      const code = directory ? 'ENOENT' : (error.code ?? '')
-      const why = directory ? 'its directory is not there' : error.message
-      const way = WAYS_OUT[code] ?? 'give another'
-      reject(new UserError('GITCACHE_LISTEN', `--socket ${socket}: ${why}`, way))
-    })
-    server.listen(where, resolve)
+    server.once('error', reject)
+    server.listen({ host, port }, resolve)
   })
 }
 
