@@ -52,6 +52,7 @@ const FORBIDDEN = [
     /\.(flat|flatMap|at|findLast|replaceAll|matchAll)\(|Array\.from\(/g,
     'method that njs 0.7.9 lacks',
   ],
+  [/\bnew (Map|Set|WeakMap|WeakSet)\b/g, 'class that njs lacks'],
 ]
 
 /** `line: why: text` for each place that some engine cannot run. */

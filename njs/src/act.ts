@@ -3,36 +3,28 @@ import { NAK } from './git/probe.ts'
 import type { Reason } from './git/reasons.ts'
 import { packFile } from './stored.ts'
 
-/** `location`: the internal location under `_gitcache/` that answers. */
-export interface Act {
-  location: 'hit' | 'stream' | 'pass'
-  result: string
-  /** Of a hit: the stored answer. */
-  file?: string
-  /** Of a stream: the sidecar's job. */
-  job?: string
-  refusal?: Refusal
-  /** Upstream's answer, where its answer to the probe is that. */
-  said?: string
-}
-
-/** 429 or 5xx that upstream has just said to this very request, from whichever client. */
-export interface Refusal {
-  status: number
-  retryAfter: string
-}
+/** `result` is for $gitcache_result and X-Git-Cache. */
+export type Act =
+  /** By an internal location: a stored answer, the sidecar's job, upstream. */
+  | { kind: 'hit'; result: string; file: string }
+  | { kind: 'stream'; result: string; job: string }
+  | { kind: 'pass'; result: string }
+  /** At once: upstream's answer, where its answer to the probe is that. */
+  | { kind: 'say'; result: string; body: string }
+  /** 429 or 5xx that upstream has just said to this very request, from whichever client. */
+  | { kind: 'refuse'; result: string; status: number; retryAfter: string }
 
 export function passed(reason: Reason): Act {
-  return { location: 'pass', result: 'pass; reason=' + reason }
+  return { kind: 'pass', result: 'pass; reason=' + reason }
 }
 
 /** Nothing else can follow where nothing is common: upload-pack.c, send_acks. */
 export function nak(): Act {
-  return { location: 'pass', result: 'nak', said: NAK }
+  return { kind: 'say', result: 'nak', body: NAK }
 }
 
 export function hit(packs: string, key: string): Act {
-  return { location: 'hit', result: 'hit', file: packFile(packs, key) }
+  return { kind: 'hit', result: 'hit', file: packFile(packs, key) }
 }
 
 /** The sidecar's word on a request. Shape: sidecar/src/protocol.ts. */
@@ -64,7 +56,7 @@ export function follow(packs: string, state: SidecarState): Act {
   }
   if (state.state === 'stream' && isJob(state.job)) {
     const result = state.result === 'join' ? 'join' : 'miss'
-    return { location: 'stream', result, job: state.job }
+    return { kind: 'stream', result, job: state.job }
   }
   if (state.state === 'nak') {
     return nak()
@@ -74,7 +66,7 @@ export function follow(packs: string, state: SidecarState): Act {
     const retryAfter = /^[0-9]{1,6}$(?!\n)/.test(state.retryAfter || '')
       ? String(state.retryAfter)
       : ''
-    return Object.assign(passed('overloaded'), { refusal: { status, retryAfter } })
+    return { kind: 'refuse', result: passed('overloaded').result, status, retryAfter }
   }
   const reason = state.reason || ''
   return passed(/^[a-z0-9-]{1,30}$(?!\n)/.test(reason) ? (reason as Reason) : 'sidecar')

@@ -166,7 +166,8 @@ export function openAnswers(parts: Parts): Answers {
     const ended = make(work, commit)
       .catch((error: unknown) => {
         const fault = error instanceof Pass ? FAULTS[error.reason] : undefined
-        if (fault) faults(fault, error, { upstream: work.upstream.url, repo: work.name.repository })
+        if (fault)
+          faults(fault, error, { upstream: work.name.upstream, repo: work.name.repository })
         first.reject(error)
         others.reject(error)
       })

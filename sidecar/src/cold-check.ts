@@ -1,13 +1,14 @@
 /** Whether upstream's answer may serve others: its pack is undamaged and every want is in it. */
 import { rm } from 'node:fs/promises'
 import { isWhole } from '../../njs/src/git/fetch-request.ts'
+import { doubtOf, tagsOf } from './doubt.ts'
 import type { Job } from './job.ts'
 import { temporaryName } from './layout.ts'
 import { indexPack, initMirror, present } from './mirror.ts'
 import { checkPack } from './pack-check.ts'
 import { packData } from './pack-data.ts'
 import type { Parts } from './parts.ts'
-import type { Work } from './work.ts'
+import type { LeadersWork } from './work.ts'
 
 export interface Checked {
   /** The pack is undamaged and has every want. */
@@ -22,7 +23,7 @@ export interface Checked {
  */
 export async function check(
   parts: Parts,
-  work: Work,
+  work: LeadersWork,
   job: Job,
   shared: Promise<boolean>
 ): Promise<Checked> {
@@ -38,7 +39,8 @@ export async function check(
   if (isWhole(request)) {
     return parts.seeds(() => index(parts, work, job))
   }
-  const verdict = await checkPack(packData(job.spooled()), name.format, request.wants).catch(
+  const first = [...request.wants, ...tagsOf(request.wants, work.tags ?? [])]
+  const verdict = await checkPack(packData(job.spooled()), name.format, first).catch(
     () => 'damaged'
   )
   return verdict === 'unsure'
@@ -46,7 +48,7 @@ export async function check(
     : { sound: verdict === 'sound', dir: null }
 }
 
-async function index(parts: Parts, work: Work, job: Job): Promise<Checked> {
+async function index(parts: Parts, work: LeadersWork, job: Job): Promise<Checked> {
   const dir = temporaryName(parts.dirs, 'seed')
   try {
     return { sound: await isIndexed(parts, dir, work, job), dir }
@@ -56,18 +58,24 @@ async function index(parts: Parts, work: Work, job: Job): Promise<Checked> {
   }
 }
 
-async function isIndexed(parts: Parts, dir: string, work: Work, job: Job): Promise<boolean> {
-  const { wants } = work.request
-  if (!(await initMirror(work.name.format, dir))) {
+async function isIndexed(parts: Parts, dir: string, work: LeadersWork, job: Job): Promise<boolean> {
+  const { request, name, tags } = work
+  if (!(await initMirror(name.format, dir))) {
     return false
   }
   const state = await indexPack(dir, packData(job.spooled()), {
-    whole: isWhole(work.request),
+    whole: isWhole(request),
     idle: !job.isAwaited,
   })
   // In v0 the advertisement alone gives a shallow upstream away: its history breaks off.
-  if (state === 'broken') parts.mirrors.setShallow(work.name)
-  return state === 'sound' && (await present(dir, wants)).length === wants.length
+  if (state === 'broken') parts.mirrors.setShallow(name)
+  const { wants } = request
+  if (state !== 'sound' || (await present(dir, wants)).length < wants.length) {
+    return false
+  }
+  const doubt = await doubtOf(dir, request, tags ?? [], job.answer)
+  if (doubt === 'shallow') parts.mirrors.setShallow(name)
+  return doubt === null
 }
 
 /** A repository under tmp/, if there is one. */

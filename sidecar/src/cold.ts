@@ -20,8 +20,10 @@ import { askUpstream, fetchFromUpstream, type UpstreamAnswer } from './upstream-
 import type { LeadersWork, Work } from './work.ts'
 
 /** Before the one retry of a 429 or 5xx. Seconds. */
-const RETRY_AFTER = 1
-const MAX_RETRY_AFTER = 5
+const RETRY_SECONDS = 1
+const MAX_RETRY_SECONDS = 5
+/** `git fetch --unshallow`: INFINITE_DEPTH of git's shallow.h. */
+const INFINITE = 'deepen 2147483647'
 
 /** Returns a repository under tmp/ that holds all that was sent, where it can become the mirror. */
 export async function answerFromUpstream(
@@ -72,8 +74,8 @@ async function askTwice(work: Work): Promise<UpstreamAnswer> {
   if (!work.probed) {
     throw first.status === 504 ? new Pass('no-answer') : new ProbeFirst()
   }
-  const wait = Number(first.retryAfter) || RETRY_AFTER
-  await sleep(Math.min(wait, MAX_RETRY_AFTER) * 1000)
+  const wait = Number(first.retryAfter) || RETRY_SECONDS
+  await sleep(Math.min(wait, MAX_RETRY_SECONDS) * 1000)
   const second = await ask(work)
   if (second instanceof Overloaded) {
     throw second
@@ -147,21 +149,23 @@ async function checkTags(parts: Parts, work: LeadersWork): Promise<void> {
   }
 }
 
-function isUnaskedShallow(job: Job, work: Work): boolean {
-  const { deepen, shallows } = work.request
-  return job.answer.shallowInfo && deepen === null && shallows.length === 0
+/** All of history is wanted, and there is a boundary that is not the client's own. */
+function isUnaskedShallow(job: Job, { request }: Work): boolean {
+  const isAll = request.deepen === null || request.deepen === INFINITE
+  return isAll && job.answer.shallows.length > 0
 }
 
 /** Stores the answer where it is sound. Returns the repository that can become the mirror. */
 async function keep(
   parts: Parts,
-  work: Work,
+  work: LeadersWork,
   spool: SpoolFile,
   checked: Checked
 ): Promise<string | null> {
   const { sound, dir } = checked
   const stored = sound && isStorable(work.request)
-  const unseen = { key: work.key, ...work.name }
+  const { key, name, request, tags } = work
+  const unseen = { key, name, request, tags: tags ?? [] }
   if (stored && dir === null) await parts.confirm.mark(unseen)
   await (stored ? spool.commit(work.key) : spool.drop())
   if (stored && dir === null) parts.confirm.later(unseen)

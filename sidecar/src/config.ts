@@ -19,9 +19,14 @@ export interface Upstream {
 
 /** Whose packs/ gitcache-http.conf has as $gitcache_packs. */
 export const DEFAULT_DATA = '/var/cache/nginx-git-cache'
+const DEFAULT_SOCKET = '/run/nginx-git-cache/sidecar.sock'
+
+export type CommandName = 'run' | 'serve' | 'check' | 'purge'
 
 interface Option {
   help: string
+  /** The one command that it is for; any but purge without. */
+  of?: CommandName
   value: string
   multiple?: boolean
   default?: string
@@ -34,14 +39,33 @@ export const OPTIONS = {
     multiple: true,
     help: 'upstream that may be contacted; NAME is $gitcache_upstream where it is not the URL',
   },
-  data: { value: 'DIR', help: 'packs, mirrors, socket' },
-  listen: { value: 'ADDRESS', help: 'run: where nginx listens', default: '127.0.0.1:8080' },
-  'upstream-by-path': { value: '', help: 'run: the first path segment names the host' },
-  socket: { value: 'ADDRESS', help: 'serve: unix socket path, or HOST:PORT with --secret-file' },
-  'socket-group': { value: 'GROUP', help: "group of nginx's user, which may open the socket" },
-  'secret-file': { value: 'FILE', help: 'shared secret of at least 32 bytes, for TCP' },
+  data: {
+    value: 'DIR',
+    help: `packs and mirrors; default ${DEFAULT_DATA} (run by a user: ~/.cache/nginx-git-cache)`,
+  },
+  listen: { of: 'run', value: 'ADDRESS', help: 'where nginx listens', default: '127.0.0.1:8080' },
+  'upstream-by-path': { of: 'run', value: '', help: 'the first path segment names the host' },
+  socket: {
+    of: 'serve',
+    value: 'ADDRESS',
+    help: `unix socket path, or HOST:PORT with --secret-file; default ${DEFAULT_SOCKET}`,
+  },
+  'socket-group': {
+    of: 'serve',
+    value: 'GROUP',
+    help: "group of nginx's user, which may open the socket",
+  },
+  'secret-file': {
+    of: 'serve',
+    value: 'FILE',
+    help: 'shared secret of at least 32 bytes, for TCP',
+  },
   admin: { value: 'ADDRESS', help: 'listener of /metrics, /healthz and /readyz' },
-  reports: { value: 'ADDRESS', help: "UDP address that nginx's access_log syslog: reports to" },
+  reports: {
+    of: 'serve',
+    value: 'ADDRESS',
+    help: "UDP address that nginx's access_log syslog: reports to",
+  },
   'ca-file': { value: 'FILE', help: 'certificates that upstreams are verified with' },
   'client-cert': { value: 'FILE', help: 'TLS client certificate for upstreams' },
   'client-key': { value: 'FILE', help: 'its key' },
@@ -74,8 +98,9 @@ export const OPTIONS = {
     default: '120',
   },
   drain: {
+    of: 'serve',
     value: 'SECONDS',
-    help: 'serve: how long answers that are on their way may take after SIGTERM',
+    help: 'how long answers that are on their way may take after SIGTERM',
     default: '300',
   },
   'keep-mirrors': {
@@ -83,20 +108,25 @@ export const OPTIONS = {
     help: 'a mirror that nobody used for so long is removed',
     default: '30',
   },
-  'max-body': { value: 'BYTES', help: 'largest inflated request', default: '10485760' },
-  'nginx-conf': { value: 'FILE', help: 'check: your nginx.conf', default: '/etc/nginx/nginx.conf' },
-  repository: { value: 'PATH', help: 'check: a repository that everyone may read' },
-  'log-level': { value: 'LEVEL', help: 'fatal, error, warn, info, debug', default: 'info' },
+  'max-body': { value: 'BYTES', help: 'largest inflated request, like 20m', default: '10m' },
+  'nginx-conf': {
+    of: 'check',
+    value: 'FILE',
+    help: 'your nginx.conf',
+    default: '/etc/nginx/nginx.conf',
+  },
+  repository: { of: 'check', value: 'PATH', help: 'a repository that everyone may read' },
+  'log-level': { value: 'LEVEL', help: 'fatal, error, warn, info, debug, silent', default: 'info' },
 } satisfies Record<string, Option>
 
 type Name = keyof typeof OPTIONS
 export type RawOptions = Partial<Record<Name, string[]>>
 
-/** Reads flags, then GITCACHE_* for what no flag gives. Throws UserError on an unknown option. */
+/** Reads flags, then GITCACHE_* for what no flag gives. Throws UserError on an option that this command has not. */
 export function readOptions(
   argv: string[],
   env: NodeJS.ProcessEnv,
-  allowPositionals = false
+  command: CommandName
 ): { raw: RawOptions; operands: string[] } {
   const options = Object.fromEntries(
     Object.entries(OPTIONS).map(([name, row]) => [
@@ -108,13 +138,35 @@ export function readOptions(
     ])
   )
   const raw: RawOptions = {}
-  const { values, positionals } = parseFlags(argv, options, allowPositionals)
+  const { values, positionals } = parseFlags(argv, options, command === 'purge')
   for (const name of Object.keys(OPTIONS) as Name[]) {
     const flag = values[name] as (string | boolean)[] | undefined
+    if (flag !== undefined && !isFor(name, command)) {
+      throw new UserError(
+        'GITCACHE_OPTION',
+        `--${name} is no option of ${command}`,
+        'see nginx-git-cache --help'
+      )
+    }
     const value = flag?.map(String) ?? readTwin(OPTIONS[name], env[twinOf(name)])
     if (value !== undefined) raw[name] = value
   }
   return { raw, operands: positionals }
+}
+
+const OF_PURGE: Name[] = ['data', 'log-level']
+
+/** check may be given what serve is. */
+function isFor(name: Name, command: CommandName): boolean {
+  const { of }: Option = OPTIONS[name]
+  if (command === 'purge') return OF_PURGE.includes(name)
+  return of === undefined || of === command || (command === 'check' && of === 'serve')
+}
+
+/** What is spelt as a setting in the environment, and is none. */
+export function unknownTwins(env: NodeJS.ProcessEnv): string[] {
+  const twins = new Set((Object.keys(OPTIONS) as Name[]).map(twinOf))
+  return Object.keys(env).filter((name) => name.startsWith('GITCACHE_') && !twins.has(name))
 }
 
 /** `--git-processes` is GITCACHE_GIT_PROCESSES. */
@@ -167,6 +219,11 @@ function bytesOf(text: string): number {
   return parseInt(text, 10) * 1024 ** Math.max(0, unit)
 }
 
+const bytes = z
+  .string()
+  .regex(/^[1-9][0-9]*[kmgt]?$/i, 'give bytes, or a number with k, m, g or t behind it, as 20g')
+  .transform(bytesOf)
+
 const schema = z.object({
   // git reads what is written into a view's alternates from where the view lies.
   data: z
@@ -186,11 +243,7 @@ const schema = z.object({
   clientKey: readableFile.optional(),
   proxy: z.url({ protocol: /^https?$/, error: 'give one like http://proxy:3128' }).optional(),
   gitProcesses: count,
-  cacheSize: z
-    .string()
-    .regex(/^[1-9][0-9]*[kmgt]?$/i, 'give bytes, or a number with k, m, g or t behind it, as 20g')
-    .transform(bytesOf)
-    .nullable(),
+  cacheSize: bytes.nullable(),
   makeMirrors: z.enum(['always', 'second-miss', 'never']),
   queueLength: count,
   perClient: count,
@@ -199,7 +252,7 @@ const schema = z.object({
   stallAfter: seconds,
   drain: z.coerce.number().nonnegative().max(MAX_SECONDS),
   keepMirrors: days,
-  maxBody: count,
+  maxBody: bytes,
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent']),
 })
 
@@ -210,7 +263,7 @@ export function serveConfig(raw: RawOptions): Config {
   const data = one(raw, 'data') ?? DEFAULT_DATA
   const result = schema.safeParse({
     data,
-    socket: one(raw, 'socket') ?? '/run/nginx-git-cache/sidecar.sock',
+    socket: one(raw, 'socket') ?? DEFAULT_SOCKET,
     socketGroup: one(raw, 'socket-group'),
     secret: readSecret(one(raw, 'secret-file')),
     admin: one(raw, 'admin'),

@@ -1,6 +1,7 @@
 /**
  * What was stored without git is given to git behind it: upstream copies packed objects without
- * looking at them, and a checksum over damaged ones is right. The answer goes where git refuses it.
+ * looking at them, and a checksum over damaged ones is right. The answer goes where git refuses it, or
+ * where its objects are not what its key says (doubt.ts).
  * A file says of each answer that git has not looked yet, so that the next life does where this one ends.
  */
 import { createReadStream } from 'node:fs'
@@ -9,19 +10,26 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pLimit from 'p-limit'
 import { z } from 'zod'
-import type { ObjectFormat } from '../../njs/src/git/fetch-request.ts'
+import { type AnswerState, splitAnswer } from '../../njs/src/git/answer.ts'
+import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
+import { parseBody } from '../../njs/src/git/classify.ts'
+import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
+import { asciiSource } from '../../njs/src/git/pkt-line.ts'
 import { discard } from './cold-check.ts'
+import { doubtOf } from './doubt.ts'
 import type { Faults } from './faults.ts'
 import { type Layout, temporaryName } from './layout.ts'
-import { indexPack, initMirror } from './mirror.ts'
+import { indexPack, initMirror, type MirrorName } from './mirror.ts'
 import { packData } from './pack-data.ts'
 import { readAnswerName, repositoryTag, type Store } from './store.ts'
 
 /** An answer that git has not looked at. */
 export interface Unseen {
   key: string
-  repository: string
-  format: ObjectFormat
+  name: MirrorName
+  request: FetchRequest
+  /** Lines of the tag state; none without include-tag. */
+  tags: string[]
 }
 
 export interface Confirm {
@@ -33,7 +41,14 @@ export interface Confirm {
   resume(): Promise<void>
 }
 
-const content = z.object({ repository: z.string(), format: z.enum(['sha1', 'sha256']) })
+const content = z.object({
+  upstream: z.string(),
+  repository: z.string(),
+  family: z.union([z.literal(0), z.literal(2)]),
+  /** Canonical. */
+  request: z.string(),
+  tags: z.array(z.string()),
+})
 
 /** Milliseconds. */
 const WAITS = {
@@ -47,6 +62,8 @@ export function openConfirm(
   dirs: Layout,
   store: Store,
   faults: Faults,
+  /** Upstream's repository turns out to be shallow. */
+  shallow: (name: MirrorName) => void,
   waits: typeof WAITS = WAITS
 ): Confirm {
   /** One at a time: nobody waits for it, and no mirror may wait behind it. */
@@ -74,16 +91,24 @@ export function openConfirm(
   }
 
   /** False where git could not say. */
-  async function hasBeenSeen({ key, repository, format }: Unseen): Promise<boolean> {
+  async function hasBeenSeen({ key, name, request, tags }: Unseen): Promise<boolean> {
+    const { upstream, repository } = name
     if (!(await store.has(key))) return true
     const dir = temporaryName(dirs, 'seed')
     try {
-      if (!(await initMirror(format, dir))) return false
+      if (!(await initMirror(name.format, dir))) return false
       const pack = packData(stored(store.fileOf(key)))
       const state = await indexPack(dir, pack, { whole: false, idle: true })
-      if (!(await store.has(key)) || state === 'sound') return true
       if (state === 'unknown') return false
-      faults('GITCACHE_UPSTREAM_DAMAGED', 'git index-pack', { repo: repository })
+      if (!(await store.has(key))) return true
+      if (state === 'sound') {
+        const told = await boundaryOf(store.fileOf(key), request)
+        const doubt = await doubtOf(dir, request, tags, told)
+        if (doubt === 'shallow') shallow(name)
+        if (doubt !== 'tags') return true
+      } else {
+        faults('GITCACHE_UPSTREAM_DAMAGED', 'git index-pack', { upstream, repo: repository })
+      }
       await store.remove(key, repositoryTag(repository))
       return true
     } finally {
@@ -91,8 +116,8 @@ export function openConfirm(
     }
   }
 
-  function fileOf({ key, repository }: Unseen): string {
-    return path.join(dirs.unconfirmed, `${key}.${repositoryTag(repository)}`)
+  function fileOf({ key, name }: Unseen): string {
+    return path.join(dirs.unconfirmed, `${key}.${repositoryTag(name.repository)}`)
   }
 
   async function resume(): Promise<void> {
@@ -112,21 +137,42 @@ export function openConfirm(
 
   return {
     mark: async (answer) => {
-      const { repository, format } = answer
-      await writeFile(fileOf(answer), JSON.stringify({ repository, format }), { mode: 0o640 })
+      const { name, request, tags } = answer
+      const { upstream, repository } = name
+      const text = writeCanonicalRequest(request)
+      const said: Said = { upstream, repository, family: request.family, request: text, tags }
+      await writeFile(fileOf(answer), JSON.stringify(said), { mode: 0o640 })
     },
     later: (answer) => look(answer, waits.later),
     resume,
   }
 }
 
+type Said = z.infer<typeof content>
+
 /** Null where it cannot be read. */
-async function contentOf(file: string): Promise<z.infer<typeof content> | null> {
+async function contentOf(file: string): Promise<Omit<Unseen, 'key'> | null> {
   try {
-    return content.parse(JSON.parse(await readFile(file, 'utf8')))
+    const said = content.parse(JSON.parse(await readFile(file, 'utf8')))
+    const protocol = said.family === 2 ? 'version=2' : ''
+    const parsed = parseBody(asciiSource(said.request), protocol, Number.MAX_SAFE_INTEGER)
+    if (parsed.kind === 'pass') return null
+    const { upstream, repository, tags } = said
+    const { request } = parsed
+    return { name: { upstream, repository, format: request.format }, request, tags }
   } catch {
     return null
   }
+}
+
+/** What it says before its pack. */
+async function boundaryOf(file: string, { family }: FetchRequest): Promise<AnswerState> {
+  const { state, push } = splitAnswer(family)
+  for await (const chunk of stored(file)) {
+    push(chunk)
+    if (state.started) break
+  }
+  return state
 }
 
 /** Opened by who reads it: where git was not started nobody does. */

@@ -14,3 +14,11 @@ export class UserError extends Error {
     return `nginx-git-cache: ${this.message}: ${this.hint} (${this.code})`
   }
 }
+
+export function cannotListen(flag: string, address: string, error: Error): UserError {
+  return new UserError(
+    'GITCACHE_LISTEN',
+    `${flag} ${address}: ${error.message}`,
+    'give another address'
+  )
+}

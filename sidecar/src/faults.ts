@@ -1,5 +1,6 @@
 /** What is wrong with the machine, said once: the same fault repeated is counted, not repeated. */
 import type { Logger } from 'pino'
+import type { Metrics } from './metrics.ts'
 import { Pass } from './protocol.ts'
 
 /** Code: a sentence, and what to do about it. */
@@ -27,13 +28,25 @@ const FAULTS = {
   GITCACHE_PACK_DAMAGED: ['a stored answer is damaged and was removed', 'look at the disk'],
   GITCACHE_EVICT: ['--data could not be looked through', 'look at the mode of --data'],
   GITCACHE_UPKEEP: ['upkeep of a mirror failed; it is used as it is', 'see the error'],
+  GITCACHE_ORDER: [
+    'nginx orders what this sidecar does not know, or with another secret; the request was passed',
+    'copy gitcache.js and the include files of this version; compare $gitcache_secret and --secret-file',
+  ],
   GITCACHE_INTERNAL: ['a request failed in a way that nobody foresaw', 'please report it'],
 } as const satisfies Record<string, readonly [sentence: string, hint: string]>
 
 export type FaultCode = keyof typeof FAULTS
+export const FAULT_CODES = Object.keys(FAULTS) as FaultCode[]
+
+/** What else a line says. Of another upstream or repository, the same fault is said again. */
+export interface FaultFields {
+  upstream?: string
+  repo?: string
+  key?: string
+}
 
 /** MUST NOT be given anything with credentials in it. */
-export type Faults = (code: FaultCode, error: unknown, fields?: Record<string, unknown>) => void
+export type Faults = (code: FaultCode, error: unknown, fields?: FaultFields) => void
 
 /** An error on the way to a stored answer, as a pass; what is no pass yet is the machine's fault. */
 export function asPass(faults: Faults, error: unknown): Pass {
@@ -45,24 +58,34 @@ export function asPass(faults: Faults, error: unknown): Pass {
 }
 
 const PERIOD = 60_000
+/** Lines of one code in a period: an upstream that is down has thousands of repositories. */
+const MAX_LINES = 10
 
-export function openFaults(log: Logger): Faults {
-  const repeated = new Map<FaultCode, number>()
+export function openFaults(log: Logger, metrics: Metrics): Faults {
+  /** For each code, what has been said in this period, and how often the same came again. */
+  const periods = new Map<FaultCode, { said: Set<string>; repeated: number }>()
 
-  return (code, error, fields = {}) => {
-    const count = repeated.get(code)
-    if (count !== undefined) {
-      repeated.set(code, count + 1)
-      return
-    }
-    const [sentence, hint] = FAULTS[code]
-    log.error({ code, hint, error: String(error), ...fields }, sentence)
-    repeated.set(code, 0)
+  function begin(code: FaultCode) {
+    const period = { said: new Set<string>(), repeated: 0 }
+    periods.set(code, period)
     const timer = setTimeout(() => {
-      const more = repeated.get(code) ?? 0
-      repeated.delete(code)
-      if (more > 0) log.error({ code, repeated: more }, 'the same again')
+      periods.delete(code)
+      if (period.repeated > 0) log.error({ code, repeated: period.repeated }, 'the same again')
     }, PERIOD)
     timer.unref()
+    return period
+  }
+
+  return (code, error, fields = {}) => {
+    metrics.fault(code)
+    const period = periods.get(code) ?? begin(code)
+    const whose = [fields.upstream, fields.repo, fields.key].join('\n')
+    if (period.said.has(whose) || period.said.size >= MAX_LINES) {
+      period.repeated += 1
+      return
+    }
+    period.said.add(whose)
+    const [sentence, hint] = FAULTS[code]
+    log.error({ code, hint, error: String(error), ...fields }, sentence)
   }
 }

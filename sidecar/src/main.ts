@@ -1,9 +1,9 @@
-/** The command line: `nginx-git-cache run|serve|check`. */
+/** The command line: `nginx-git-cache run|serve|check|purge`. */
 import { check } from './commands/check.ts'
 import { purge } from './commands/purge.ts'
 import { run } from './commands/run.ts'
 import { serve } from './commands/serve.ts'
-import { OPTIONS, type RawOptions, readOptions } from './config.ts'
+import { type CommandName, OPTIONS, type RawOptions, readOptions } from './config.ts'
 import { UserError } from './errors.ts'
 import { VERSION } from './version.ts'
 
@@ -12,7 +12,7 @@ interface Command {
   act: (raw: RawOptions, operands: string[]) => Promise<void>
 }
 
-const COMMANDS: Record<string, Command> = {
+const COMMANDS: Record<CommandName, Command> = {
   run: { help: 'nginx and the sidecar, supervised, in the foreground', act: run },
   serve: { help: 'the sidecar alone, for an nginx of your own', act: serve },
   check: { help: 'what is wrong with a set-up, before nginx is reloaded', act: check },
@@ -23,7 +23,8 @@ function help(): string {
   const commands = Object.entries(COMMANDS).map(([name, row]) => `  ${name.padEnd(8)}${row.help}`)
   const options = Object.entries(OPTIONS).map(([name, row]) => {
     const fallback = 'default' in row ? ` (${row.default})` : ''
-    return `  ${`--${name} ${row.value}`.padEnd(30)}${row.help}${fallback}`
+    const of = 'of' in row ? `${row.of}: ` : ''
+    return `  ${`--${name} ${row.value}`.padEnd(30)}${of}${row.help}${fallback}`
   })
   return [
     'nginx-git-cache COMMAND [OPTION]...',
@@ -37,9 +38,13 @@ function help(): string {
   ].join('\n')
 }
 
+function isCommand(name: string): name is CommandName {
+  return Object.hasOwn(COMMANDS, name)
+}
+
 async function main(argv: string[]): Promise<void> {
   const [name = '', ...rest] = argv
-  if (name === '--help' || name === '' || rest.includes('--help')) {
+  if (name === '' || argv.includes('--help') || argv.includes('-h')) {
     console.log(help())
     return
   }
@@ -47,16 +52,15 @@ async function main(argv: string[]): Promise<void> {
     console.log(VERSION)
     return
   }
-  const command = COMMANDS[name]
-  if (command === undefined) {
+  if (!isCommand(name)) {
     throw new UserError(
       'GITCACHE_COMMAND',
       `${name}: no such command`,
       'see nginx-git-cache --help'
     )
   }
-  const { raw, operands } = readOptions(rest, process.env, name === 'purge')
-  await command.act(raw, operands)
+  const { raw, operands } = readOptions(rest, process.env, name)
+  await COMMANDS[name].act(raw, operands)
 }
 
 try {

@@ -93,7 +93,8 @@ export function openMakings(parts: MakingParts): Makings {
 
   function start(state: MakingState, work: () => Promise<Made>): void {
     const making = work().catch((error: unknown): Made => {
-      parts.faults('GITCACHE_STORE', error, { repo: state.name.repository })
+      const { upstream, repository } = state.name
+      parts.faults('GITCACHE_STORE', error, { upstream, repo: repository })
       return 'failed'
     })
     state.making = making

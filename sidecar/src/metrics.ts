@@ -1,6 +1,7 @@
 /** Every metric and label value, declared once. Base units; no label that clients could make grow. */
-import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import { REASONS } from '../../njs/src/git/reasons.ts'
+import { FAULT_CODES, type FaultCode } from './faults.ts'
 import type { FetchOutcome } from './mirror.ts'
 import { VERSION } from './version.ts'
 
@@ -20,6 +21,7 @@ export interface Metrics {
   fetched(outcome: FetchOutcome, bytes: number, seconds: number): void
   followed(): void
   evicted(what: (typeof EVICTED)[number]): void
+  fault(code: FaultCode): void
 }
 
 /** Read when the metrics are. */
@@ -53,13 +55,13 @@ export function createMetrics(build: { git: string }): Metrics {
   })
   const bytes = new Counter({
     name: 'gitcache_response_bytes_total',
-    help: 'Bytes of answers by where they came from.',
+    help: 'Bytes of answers: source="upstream" was passed, source="cache" went through us (stored, or while it was made).',
     labelNames: ['source'],
     registers,
   })
   const fromUpstream = new Counter({
     name: 'gitcache_upstream_bytes_total',
-    help: 'Bytes that upstream sent to the cache itself: answers of cold repositories, and packs of fetches. What the cache saved is gitcache_response_bytes_total{source="cache"} less this.',
+    help: 'Bytes that upstream sent to the cache itself: answers of cold repositories, and, about, packs of fetches (by which the mirrors have grown). What the cache saved is gitcache_response_bytes_total{source="cache"} less this.',
     registers,
   })
   const builds = new Histogram({
@@ -93,6 +95,14 @@ export function createMetrics(build: { git: string }): Metrics {
     labelNames: ['what'],
     registers,
   })
+  const faults = new Counter({
+    name: 'gitcache_faults_total',
+    help: 'What is wrong with the machine, an upstream or a repository, by the code in the log.',
+    labelNames: ['code'],
+    registers,
+  })
+  // process_* and nodejs_*, by their usual names.
+  collectDefaultMetrics({ register: registry })
   new Gauge({
     name: 'gitcache_build_info',
     help: 'Versions of what runs.',
@@ -103,6 +113,7 @@ export function createMetrics(build: { git: string }): Metrics {
   for (const reason of Object.keys(REASONS)) passes.inc({ reason }, 0)
   for (const source of SOURCES) bytes.inc({ source }, 0)
   for (const what of EVICTED) evictions.inc({ what }, 0)
+  for (const code of FAULT_CODES) faults.inc({ code }, 0)
 
   function report(text: string, size: number, seconds: number): void {
     const [, result = '', reason] = /^(\w+)(?:; reason=([a-z0-9-]+))?$/.exec(text) ?? []
@@ -129,6 +140,7 @@ export function createMetrics(build: { git: string }): Metrics {
     },
     followed: () => followers.inc(),
     evicted: (what) => evictions.inc({ what }),
+    fault: (code) => faults.inc({ code }),
   }
 }
 

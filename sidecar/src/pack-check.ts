@@ -1,6 +1,6 @@
 /**
- * A pack checked as it comes, without git: its checksum, and whether the wanted objects are among its
- * first, as they are for a few commits. Of the objects behind these it says nothing: `git index-pack`
+ * A pack checked as it comes, without git: its checksum, and whether wants and their tags are among its
+ * first objects, as they are for a few commits. Of the objects behind these it says nothing: `git index-pack`
  * does, which inflates and hashes all of them. Source: gitformat-pack(5).
  */
 import { createHash } from 'node:crypto'

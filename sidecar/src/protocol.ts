@@ -84,6 +84,9 @@ export class Pass extends Error {
   }
 }
 
+/** Thrown where nginx and this sidecar are not of one version, or not of one secret. */
+export class WrongOrder extends Error {}
+
 /** Thrown where a client who has not been probed would get anything but upstream's own answer to him. */
 export class ProbeFirst extends Error {}
 

@@ -4,6 +4,8 @@ import type { State } from './protocol.ts'
 
 export interface Seen {
   id: string
+  /** As nginx calls it. */
+  upstream: string
   /** The repository's path: it holds no credentials. */
   repo: string
   /** Milliseconds since the epoch. */
@@ -18,8 +20,8 @@ export interface RequestLog {
 }
 
 export function openRequestLog(log: Logger): RequestLog {
-  const line = ({ id, repo, since }: Seen, fields: object) =>
-    log.info({ id, repo, ...fields, ms: Date.now() - since }, 'request')
+  const line = ({ id, upstream, repo, since }: Seen, fields: object) =>
+    log.info({ id, upstream, repo, ...fields, ms: Date.now() - since }, 'request')
 
   return {
     decided: (seen, state) => {

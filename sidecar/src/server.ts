@@ -5,7 +5,7 @@ import type { Answers } from './answers.ts'
 import type { Faults } from './faults.ts'
 import type { Jobs } from './jobs.ts'
 import type { LargeRequests } from './large-request.ts'
-import { anyOrder, type Order, Overloaded, Pass, type State } from './protocol.ts'
+import { anyOrder, type Order, Overloaded, Pass, type State, WrongOrder } from './protocol.ts'
 import type { RequestLog } from './request-log.ts'
 
 /** The largest has a tag state of 512 KiB, in JSON. */
@@ -56,7 +56,7 @@ export function createSidecarServer(parts: ServerParts): Server {
     // Its head goes out with the first byte: what fails before is a 500, and nginx passes.
     response.setHeader('content-type', 'application/x-git-upload-pack-result')
     const bytes = await job.send(response, work.progress)
-    const seen = { id: work.id, repo: work.path, since: work.since }
+    const seen = { id: work.id, upstream: work.name.upstream, repo: work.path, since: work.since }
     requests.sent(seen, result, bytes, response.writableEnded)
   }
 
@@ -82,11 +82,16 @@ export function createSidecarServer(parts: ServerParts): Server {
         return { state: 'refused', status: error.status, retryAfter: error.retryAfter }
       }
       if (error instanceof Pass) return { state: 'pass', reason: error.reason }
+      if (error instanceof WrongOrder) {
+        faults('GITCACHE_ORDER', error)
+        return { state: 'pass', reason: 'sidecar' }
+      }
       faults('GITCACHE_INTERNAL', error)
       return { state: 'pass', reason: 'error' }
     })
     clearInterval(sign)
-    requests.decided({ id: order?.id ?? '', repo: order?.path ?? '', since }, state)
+    const { id = '', upstream = '', path: repo = '' } = order ?? {}
+    requests.decided({ id, upstream, repo, since }, state)
     response.end(JSON.stringify(state))
   }
 
@@ -118,18 +123,23 @@ export function createSidecarServer(parts: ServerParts): Server {
   return server
 }
 
-/** What nginx asks for, checked. Throws Pass. */
+/** What nginx asks for, checked. Throws Pass, or WrongOrder. */
 async function readOrder(message: IncomingMessage, secret: string): Promise<{ order: Order }> {
-  const order: unknown = JSON.parse(await readText(message))
-  checkSecret(secret, order)
-  return { order: anyOrder.parse(order) }
+  const given: unknown = JSON.parse(await readText(message))
+  checkSecret(secret, given)
+  const { data: order } = anyOrder.safeParse(given)
+  if (order === undefined) {
+    const names = Object.keys(Object(given)).filter((name) => name !== 'secret')
+    throw new WrongOrder(`an order of ${names.join(', ')}`)
+  }
+  return { order }
 }
 
 function checkSecret(secret: string, order: unknown): void {
   const given = (order as { secret?: unknown }).secret
   const hash = (text: string) => createHash('sha256').update(text).digest()
   if (secret !== '' && !timingSafeEqual(hash(secret), hash(String(given)))) {
-    throw new Pass('sidecar', 'wrong secret')
+    throw new WrongOrder('wrong secret')
   }
 }
 

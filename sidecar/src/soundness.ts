@@ -45,9 +45,9 @@ export function openSoundness(dirs: Layout, idle: LimitFunction, faults: Faults)
 
   async function keptIf(name: MirrorName, dir: string, good: boolean): Promise<boolean> {
     if (!good) {
-      faults('GITCACHE_MIRROR_DAMAGED', 'it does not hold what it should', {
-        repo: name.repository,
-      })
+      const { upstream, repository } = name
+      const why = 'it does not hold what it should'
+      faults('GITCACHE_MIRROR_DAMAGED', why, { upstream, repo: repository })
       await discard(dir)
     }
     return good

@@ -75,7 +75,11 @@ async function tendOne(
   now: number
 ): Promise<void> {
   const tell = ({ code, stderr }: GitResult) => {
-    if (code !== 0) parts.faults('GITCACHE_UPKEEP', stderr.trim(), { repo: name.repository })
+    if (code !== 0)
+      parts.faults('GITCACHE_UPKEEP', stderr.trim(), {
+        upstream: name.upstream,
+        repo: name.repository,
+      })
   }
   const old = await oldKeepRefs(dir, now)
   if (old.length > 0) tell(await deleteRefs(dir, old))

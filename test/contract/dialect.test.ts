@@ -70,6 +70,8 @@ describe('refused with file and line', () => {
     ['at', 'export const x = a.at(-1)'],
     ['replaceAll', "export const x = a.replaceAll('x', 'y')"],
     ['matchAll', 'export const x = a.matchAll(b)'],
+    ['Map', 'export const x = () => new Map()'],
+    ['Set', 'export const x = () => new Set(a)'],
     ['regular expression flag s', 'export const x = /a.b/s.test(a)'],
     ['regular expression flag u', 'export const x = /a.b/u.exec(a)'],
     ['regular expression flag u, kept', 'export const x = /a.b/u'],

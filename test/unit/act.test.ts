@@ -4,56 +4,44 @@ import { follow, readState, type SidecarState } from '../../njs/src/act.ts'
 
 const KEY = 'ab'.repeat(32)
 const JOB = '0123456789abcdef0123456789abcdef'
-const DOWN = { location: 'pass', result: 'pass; reason=sidecar' }
+const DOWN = { kind: 'pass', result: 'pass; reason=sidecar' }
 
 const TABLE: [what: string, state: SidecarState, expected: object][] = [
   [
     'a stored answer',
     { state: 'ready', key: KEY },
-    { location: 'hit', result: 'hit', file: `/packs/ab/${KEY}` },
+    { kind: 'hit', result: 'hit', file: `/packs/ab/${KEY}` },
   ],
   ['a key that climbs', { state: 'ready', key: `../${KEY}` }, DOWN],
   ['no key', { state: 'ready' }, DOWN],
   [
     'a stream',
     { state: 'stream', job: JOB, result: 'miss' },
-    { location: 'stream', result: 'miss', job: JOB },
+    { kind: 'stream', result: 'miss', job: JOB },
   ],
   [
     'a joined stream',
     { state: 'stream', job: JOB, result: 'join' },
-    { location: 'stream', result: 'join', job: JOB },
+    { kind: 'stream', result: 'join', job: JOB },
   ],
   [
     'that nothing is common',
     { state: 'nak' },
-    { location: 'pass', result: 'nak', said: '0014acknowledgments\n0008NAK\n0000' },
+    { kind: 'say', result: 'nak', body: '0014acknowledgments\n0008NAK\n0000' },
   ],
   ['a job that climbs', { state: 'stream', job: '../../prepare', result: 'miss' }, DOWN],
-  [
-    'a reason',
-    { state: 'pass', reason: 'busy' },
-    { location: 'pass', result: 'pass; reason=busy' },
-  ],
+  ['a reason', { state: 'pass', reason: 'busy' }, { kind: 'pass', result: 'pass; reason=busy' }],
   ['a reason with a line feed', { state: 'pass', reason: 'a\nSet-Cookie: x' }, DOWN],
   ['no reason', { state: 'pass' }, DOWN],
   [
     "upstream's 503",
     { state: 'refused', status: 503, retryAfter: '7' },
-    {
-      location: 'pass',
-      result: 'pass; reason=overloaded',
-      refusal: { status: 503, retryAfter: '7' },
-    },
+    { kind: 'refuse', result: 'pass; reason=overloaded', status: 503, retryAfter: '7' },
   ],
   [
     'a Retry-After that is none',
     { state: 'refused', status: 429, retryAfter: 'soon\r\nX: y' },
-    {
-      location: 'pass',
-      result: 'pass; reason=overloaded',
-      refusal: { status: 429, retryAfter: '' },
-    },
+    { kind: 'refuse', result: 'pass; reason=overloaded', status: 429, retryAfter: '' },
   ],
   ['a status that is no refusal', { state: 'refused', status: 200 }, DOWN],
 ]

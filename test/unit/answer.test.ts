@@ -19,7 +19,8 @@ const NOTHING: AnswerState = {
   failed: false,
   damaged: false,
   complete: false,
-  shallowInfo: false,
+  shallows: [],
+  unshallows: [],
 }
 const STARTED = { ...NOTHING, started: true }
 const COMPLETE = { ...STARTED, complete: true }
@@ -33,6 +34,7 @@ const HEAD2 = pkts(['packfile'])
 const HEAD0 = pkts(['NAK'])
 const ERR = pktLine(`ERR upload-pack: not our ref ${oid(1)}`)
 const SHALLOW = pkts([`shallow ${oid(1)}`, `unshallow ${oid(2)}`])
+const BOUNDARY = { shallows: [oid(1)], unshallows: [oid(2)] }
 
 const TABLE: [family: 0 | 2, what: string, bytes: string, expected: AnswerState][] = [
   [2, 'nothing', '', NOTHING],
@@ -56,10 +58,7 @@ const TABLE: [family: 0 | 2, what: string, bytes: string, expected: AnswerState]
     2,
     'shallow-info',
     pkts(['shallow-info']) + SHALLOW + DELIM + HEAD2 + PACK + FLUSH,
-    {
-      ...COMPLETE,
-      shallowInfo: true,
-    },
+    { ...COMPLETE, ...BOUNDARY },
   ],
   [2, 'no flush', HEAD2 + PACK + PACK, STARTED],
   [2, 'cut in a packet', (HEAD2 + PACK + PACK).slice(0, -5), STARTED],
@@ -83,10 +82,10 @@ const TABLE: [family: 0 | 2, what: string, bytes: string, expected: AnswerState]
   [2, 'nothing counts after a failure', `zzzz${HEAD2}${PACK}${FLUSH}`, FAILED],
   [0, 'a whole answer', HEAD0 + PACK + FLUSH, COMPLETE],
   [0, 'an ACK before it', pkts([`ACK ${oid(1)}`]) + PACK + FLUSH, COMPLETE],
-  [0, 'depth', SHALLOW + FLUSH + HEAD0 + PACK + FLUSH, { ...COMPLETE, shallowInfo: true }],
+  [0, 'depth', SHALLOW + FLUSH + HEAD0 + PACK + FLUSH, { ...COMPLETE, ...BOUNDARY }],
   [0, 'depth without anything shallow', FLUSH + HEAD0 + PACK + FLUSH, COMPLETE],
   [0, 'NAK alone', HEAD0, NOTHING],
-  [0, 'the boundary alone', SHALLOW + FLUSH, { ...NOTHING, shallowInfo: true }],
+  [0, 'the boundary alone', SHALLOW + FLUSH, { ...NOTHING, ...BOUNDARY }],
   [0, 'keep-alive', HEAD0 + KEEP_ALIVE, NOTHING],
   [0, 'no flush', HEAD0 + PACK, STARTED],
   [0, 'band 3', HEAD0 + band(3, 'fatal'), DAMAGED],
@@ -123,11 +122,12 @@ describe('real answers', () => {
   beforeAll(() => makeRepository(dir))
   afterAll(work.remove)
 
-  test.each(stories)('v%i, %s', (family, _, args, shallowInfo) => {
+  test.each(stories)('v%i, %s', (family, _, args, isShallow) => {
     const body = family === 2 ? v2(args()) : v0(args())
     const request = fetchOf(body, family === 2 ? V2 : V0)
     const answer = uploadPack(dir, family, writeCanonicalRequest(request))
-    const whole = { ...COMPLETE, shallowInfo }
+    const shallows = isShallow ? [oidOf(dir, 'main')] : []
+    const whole = { ...COMPLETE, shallows }
     for (let size = 1; size < 70; size++) {
       expect(scan(family, answer, size)).toEqual(whole)
     }

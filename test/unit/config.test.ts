@@ -1,14 +1,17 @@
 /** The sidecar's settings: what is refused, and that no message shows a secret. */
 import { writeFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import path from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import {
+  type CommandName,
   isUnixSocket,
   OPTIONS,
   readOptions,
   readUpstreams,
   serveConfig,
   splitAddress,
+  unknownTwins,
 } from '../../sidecar/src/config.ts'
 import { UserError } from '../../sidecar/src/errors.ts'
 import { scratch } from '../support/git.ts'
@@ -23,7 +26,7 @@ function secretFile(text: string): string {
 }
 
 function serve(argv: string[], env: NodeJS.ProcessEnv = {}) {
-  return serveConfig(readOptions(argv, env).raw)
+  return serveConfig(readOptions(argv, env, 'serve').raw)
 }
 
 /** The error that a person sees. */
@@ -37,14 +40,22 @@ function complaint(action: () => unknown): string {
   throw new Error('nothing was refused')
 }
 
+/** As the README's table of settings and --help have them. */
 test('defaults', () => {
-  expect(serve([])).toMatchObject({
+  expect(serve([])).toEqual({
     data: '/var/cache/nginx-git-cache',
     socket: '/run/nginx-git-cache/sidecar.sock',
     secret: '',
+    gitProcesses: availableParallelism(),
+    cacheSize: null,
+    makeMirrors: 'second-miss',
     queueLength: 200,
+    perClient: 100,
     maxWait: 120,
     commitAfter: 20,
+    stallAfter: 120,
+    drain: 300,
+    keepMirrors: 30,
     maxBody: 10_485_760,
     logLevel: 'info',
     upstreams: [],
@@ -72,15 +83,24 @@ describe('flags and their twins in the environment', () => {
 
   test.each(Object.keys(OPTIONS))('--%s has a twin', (name) => {
     const twin = `GITCACHE_${name.toUpperCase().replaceAll('-', '_')}`
-    expect(Object.keys(readOptions([], { [twin]: 'x' }).raw)).toEqual([name])
+    expect(Object.keys(readOptions([], { [twin]: 'x' }, 'serve').raw)).toEqual([name])
+  })
+
+  test('what looks like a setting and is none is named', () => {
+    const env = { GITCACHE_CACHESIZE: '1', GITCACHE_DATA: '/x', PATH: '/bin' }
+    expect(unknownTwins(env)).toEqual(['GITCACHE_CACHESIZE'])
   })
 
   test('an empty twin is none', () => {
-    expect(readOptions([], { GITCACHE_DATA: '' }).raw).toEqual({})
+    expect(readOptions([], { GITCACHE_DATA: '' }, 'serve').raw).toEqual({})
   })
 
   test('several upstreams in one twin', () => {
-    const raw = readOptions([], { GITCACHE_UPSTREAM: 'https://a.example http://b.example' }).raw
+    const raw = readOptions(
+      [],
+      { GITCACHE_UPSTREAM: 'https://a.example http://b.example' },
+      'serve'
+    ).raw
     expect(readUpstreams(raw).map(({ url }) => url)).toEqual([
       'https://a.example',
       'http://b.example',
@@ -88,12 +108,42 @@ describe('flags and their twins in the environment', () => {
   })
 
   test.each([' https://a.example', 'https://a.example\n'])('space around a twin: %j', (text) => {
-    const raw = readOptions([], { GITCACHE_UPSTREAM: text }).raw
+    const raw = readOptions([], { GITCACHE_UPSTREAM: text }, 'serve').raw
     expect(readUpstreams(raw).map(({ url }) => url)).toEqual(['https://a.example'])
   })
 
   test('a directory with a space in its name', () => {
     expect(serve([], { GITCACHE_DATA: '/srv/git cache' }).data).toBe('/srv/git cache')
+  })
+})
+
+describe("another command's options", () => {
+  test.each<[command: CommandName, flag: string]>([
+    ['serve', '--listen=127.0.0.1:80'],
+    ['serve', '--upstream-by-path'],
+    ['serve', '--repository=a'],
+    ['run', '--socket=/a'],
+    ['run', '--reports=127.0.0.1:1'],
+    ['check', '--listen=127.0.0.1:80'],
+    ['purge', '--upstream=http://a'],
+    ['purge', '--cache-size=1g'],
+  ])('%s %s is refused', (command, flag) => {
+    const line = complaint(() => readOptions([flag], {}, command))
+    expect(line).toContain(`${flag.split('=')[0]} is no option of ${command}`)
+  })
+
+  test.each<[command: CommandName, flag: string]>([
+    ['check', '--socket=/a'],
+    ['check', '--repository=a'],
+    ['run', '--admin=127.0.0.1:1'],
+    ['purge', '--data=/a'],
+  ])('%s %s is not', (command, flag) => {
+    expect(Object.keys(readOptions([flag], {}, command).raw)).toHaveLength(1)
+  })
+
+  test('in the environment they are left alone: it is one for all', () => {
+    const { raw } = readOptions([], { GITCACHE_LISTEN: '127.0.0.1:80' }, 'serve')
+    expect(raw).toEqual({ listen: ['127.0.0.1:80'] })
   })
 })
 
@@ -207,13 +257,13 @@ describe('upstreams', () => {
     ['http://forge=http://10.0.0.1:3000', 'http://forge', 'http://10.0.0.1:3000'],
     ['http://forge=https://git.example.org/git/', 'http://forge', 'https://git.example.org/git'],
   ])('%s', (text, name, url) => {
-    const { raw } = readOptions(['--upstream', text], {})
+    const { raw } = readOptions(['--upstream', text], {}, 'serve')
     expect(readUpstreams(raw)).toMatchObject([{ name, url }])
   })
 
   test('TLS and proxy are those of the options', () => {
     const flags = ['--ca-file=/ca', '--client-cert=/c', '--client-key=/k', '--proxy=http://p:3128']
-    const { raw } = readOptions(['--upstream=https://a.example', ...flags], {})
+    const { raw } = readOptions(['--upstream=https://a.example', ...flags], {}, 'serve')
     expect(readUpstreams(raw)).toMatchObject([
       { caFile: '/ca', clientCert: '/c', clientKey: '/k', proxy: 'http://p:3128' },
     ])
@@ -234,13 +284,13 @@ describe('upstreams', () => {
   ]
 
   test.each(credentials)('%s is refused and its secret not shown', (text) => {
-    const line = complaint(() => readUpstreams(readOptions(['--upstream', text], {}).raw))
+    const line = complaint(() => readUpstreams(readOptions(['--upstream', text], {}, 'serve').raw))
     expect(line).toContain('GITCACHE_UPSTREAM')
     expect(line).not.toContain('hunter2')
   })
 
   test('nor where the flag was forgotten', () => {
-    const line = complaint(() => readOptions(['https://user:hunter2@git.example.org'], {}))
+    const line = complaint(() => readOptions(['https://user:hunter2@git.example.org'], {}, 'serve'))
     expect(line).not.toContain('hunter2')
   })
 })

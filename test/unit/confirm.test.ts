@@ -16,29 +16,27 @@ const dirs = await prepareLayout(path.join(work.dir, 'data'))
 const store = openStore(dirs)
 const upstream = path.join(work.dir, 'upstream.git')
 makeRepository(upstream, 'sha1')
-const request = fetchOf(v2([`want ${oidOf(upstream, 'main')}`, 'deepen 1', 'done']), V2)
-const sound = uploadPack(upstream, 2, writeCanonicalRequest(request))
+const depth1 = fetchOf(v2([`want ${oidOf(upstream, 'main')}`, 'deepen 1', 'done']), V2)
+const sound = uploadPack(upstream, 2, writeCanonicalRequest(depth1))
 /** In the middle of the pack's first object. */
 const damaged = Buffer.from(sound)
 const at = damaged.indexOf('PACK') + 20
 damaged[at] = (damaged[at] ?? 0) ^ 0xff
 
 const WAITS = { later: 20, again: 50 }
+const NAME = { upstream: 'http://u', repository: '/a', format: 'sha1' as const }
 let said: string[] = []
+const shallow = ({ repository }: { repository: string }) => void said.push(`shallow ${repository}`)
 const faults = ((code: string) => said.push(code)) as unknown as Faults
 beforeEach(() => {
   said = []
 })
 
 let count = 0
-async function put(answer: Buffer) {
+async function put(answer: Buffer, request = depth1, tags: string[] = []) {
   count += 1
-  const unseen = {
-    key: count.toString(16).padStart(64, '0'),
-    repository: '/a',
-    format: 'sha1' as const,
-  }
-  const spool = await store.create(unseen.repository)
+  const unseen = { key: count.toString(16).padStart(64, '0'), name: NAME, request, tags }
+  const spool = await store.create(NAME.repository)
   await spool.handle.write(answer)
   await spool.commit(unseen.key)
   await spool.handle.close()
@@ -51,7 +49,7 @@ test.each([
   ['what is sound stays', sound, true, []],
   ['what git does not take goes', damaged, false, ['GITCACHE_UPSTREAM_DAMAGED']],
 ])('%s', async (_, answer, stays, codes) => {
-  const confirm = openConfirm(dirs, store, faults, WAITS)
+  const confirm = openConfirm(dirs, store, faults, shallow, WAITS)
   const unseen = await put(answer)
   await confirm.mark(unseen)
   expect(marks().length).toBe(1)
@@ -63,9 +61,10 @@ test.each([
 test('the next life looks at what this one has left', async () => {
   const answers = [await put(sound), await put(damaged), await put(sound)]
   const gone = await put(damaged)
-  for (const answer of [...answers, gone]) await openConfirm(dirs, store, faults).mark(answer)
+  for (const answer of [...answers, gone])
+    await openConfirm(dirs, store, faults, shallow).mark(answer)
   await store.remove(gone.key, marks()[0]?.slice(65) ?? '')
-  await openConfirm(dirs, store, faults, WAITS).resume()
+  await openConfirm(dirs, store, faults, shallow, WAITS).resume()
   await expect.poll(marks, { timeout: 10_000 }).toEqual([])
   const there = await Promise.all(answers.map(({ key }) => store.has(key)))
   expect([there, said]).toEqual([[true, false, true], ['GITCACHE_UPSTREAM_DAMAGED']])
@@ -73,7 +72,7 @@ test('the next life looks at what this one has left', async () => {
 
 test('a mark that says nothing: the answer goes', async () => {
   const unseen = await put(sound)
-  const confirm = openConfirm(dirs, store, faults, WAITS)
+  const confirm = openConfirm(dirs, store, faults, shallow, WAITS)
   await confirm.mark(unseen)
   writeFileSync(path.join(dirs.unconfirmed, marks()[0] ?? ''), '')
   await confirm.resume()
@@ -81,7 +80,7 @@ test('a mark that says nothing: the answer goes', async () => {
 })
 
 test('where git cannot be started it is tried again', async () => {
-  const confirm = openConfirm(dirs, store, faults, WAITS)
+  const confirm = openConfirm(dirs, store, faults, shallow, WAITS)
   const unseen = await put(damaged)
   await confirm.mark(unseen)
   // Where git makes its repository there is a file.
@@ -97,7 +96,7 @@ test('where git cannot be started it is tried again', async () => {
 })
 
 test('what is made again under the same key keeps its mark until it is looked at', async () => {
-  const confirm = openConfirm(dirs, store, faults, { later: 400, again: 50 })
+  const confirm = openConfirm(dirs, store, faults, shallow, { later: 400, again: 50 })
   const unseen = await put(sound)
   await confirm.mark(unseen)
   confirm.later(unseen)

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { crashesInSubrequests } from '../../njs/src/njs-version.ts'
+import { crashesInSubrequests } from '../../njs/src/git/njs-version.ts'
 
 test.each([
   ['0.7.9', false],

@@ -2,9 +2,8 @@
 import { createSocket } from 'node:dgram'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type Admin, type AdminParts, startAdmin } from '../../sidecar/src/admin.ts'
-import type { Config } from '../../sidecar/src/config.ts'
 import { createMetrics } from '../../sidecar/src/metrics.ts'
+import { type Reports, startReports } from '../../sidecar/src/reports.ts'
 
 const KEY = 'ab'.repeat(32)
 const LAST = 'cd'.repeat(32)
@@ -12,7 +11,7 @@ const metrics = createMetrics({ git: '' })
 const used: string[] = []
 const suspected: string[] = []
 const client = createSocket('udp4')
-let admin: Admin
+let reports: Reports
 let port = 0
 
 beforeAll(async () => {
@@ -22,12 +21,11 @@ beforeAll(async () => {
   await new Promise<void>((resolve) => probe.close(() => resolve()))
   const budget = { used: (key: string) => void used.push(key) }
   const parts = { metrics, budget, suspect: (key: string) => void suspected.push(key) }
-  const config = { reports: `127.0.0.1:${port}` } as Config
-  admin = await startAdmin(config, parts as unknown as AdminParts)
+  reports = await startReports(`127.0.0.1:${port}`, parts)
 })
-afterAll(async () => {
+afterAll(() => {
   client.close()
-  await admin.close()
+  reports.close()
 })
 
 const line = (text: string) => `<190>Jan  1 00:00:00 gitcache: ${text}`

@@ -2,7 +2,8 @@
 import { once } from 'node:events'
 import { Agent, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { expect, test } from 'vitest'
+import { text } from 'node:stream/consumers'
+import { describe, expect, test } from 'vitest'
 import type { Jobs } from '../../sidecar/src/jobs.ts'
 import { createSidecarServer, type ServerParts } from '../../sidecar/src/server.ts'
 
@@ -20,4 +21,56 @@ test('a connection ends with its answer: one that is kept would be asked on whil
     asked.destroy()
   }
   server.close()
+})
+
+describe('an order', () => {
+  const SECRET = 's'.repeat(32)
+  const HOLD = { upstream: 'http://u', path: '/a.git', hold: 5 }
+
+  /** What is said to nginx, and which faults the log names. */
+  async function ordered(order: unknown, secret = SECRET) {
+    const faults: string[] = []
+    const server = createSidecarServer({
+      secret,
+      answers: { hold: async () => ({ state: 'held' }) },
+      requests: { decided: () => {} },
+      faults: (code: string) => void faults.push(code),
+    } as unknown as ServerParts)
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    const asked = request({ port, method: 'POST', path: '/prepare' })
+    asked.end(JSON.stringify(order))
+    const [response] = await once(asked, 'response')
+    const state = JSON.parse(await text(response))
+    server.close()
+    return { state, faults }
+  }
+
+  const refused = { state: { state: 'pass', reason: 'sidecar' }, faults: ['GITCACHE_ORDER'] }
+
+  test('with the secret is followed', async () => {
+    const seen = await ordered({ ...HOLD, secret: SECRET })
+    expect(seen).toEqual({ state: { state: 'held' }, faults: [] })
+  })
+
+  test.each([
+    ['a wrong secret', { ...HOLD, secret: 't'.repeat(32) }],
+    ['the beginning of it', { ...HOLD, secret: SECRET.slice(1) }],
+    ['no secret', HOLD],
+    ['an empty secret', { ...HOLD, secret: '' }],
+  ])('with %s is not', async (_, order) => {
+    expect(await ordered(order)).toEqual(refused)
+  })
+
+  test('needs none where there is none, on a socket', async () => {
+    expect((await ordered(HOLD, '')).state).toEqual({ state: 'held' })
+  })
+
+  test.each([
+    ['of another version', { ...HOLD, secret: SECRET, later: 1 }],
+    ['of nothing', { secret: SECRET }],
+  ])('%s passes, and the log says so', async (_, order) => {
+    expect(await ordered(order)).toEqual(refused)
+  })
 })

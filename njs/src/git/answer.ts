@@ -4,6 +4,7 @@
  * any time: has pack data begun, has it failed, is it complete.
  * Source: gitprotocol-v2(5) "output" of fetch; gitprotocol-pack(5) "side-band-64k".
  */
+import { chomp } from './pkt-line.ts'
 
 export interface AnswerState {
   /** Payload of band 1 was seen; git's keep-alive is an empty packet and proves nothing. */
@@ -14,8 +15,9 @@ export interface AnswerState {
   damaged: boolean
   /** The last packet was a flush after pack data. */
   complete: boolean
-  /** `shallow` or `unshallow` lines were seen, asked for or not. */
-  shallowInfo: boolean
+  /** Oids of `shallow` and of `unshallow` lines, asked for or not. */
+  shallows: string[]
+  unshallows: string[]
 }
 
 /** `kept`: any bytes of the answer, also parts of packets. The others are whole packets. */
@@ -47,7 +49,8 @@ export function splitAnswer(family: 0 | 2): AnswerSplitter {
     failed: false,
     damaged: false,
     complete: false,
-    shallowInfo: false,
+    shallows: [],
+    unshallows: [],
   }
   const at: Packet = { reading: 'length', bytes: [], left: 4, start: 0 }
   const out: { pieces: Piece[]; chunk: Uint8Array; from: number } = {
@@ -127,6 +130,13 @@ export function splitAnswer(family: 0 | 2): AnswerSplitter {
     next(pos)
   }
 
+  /** The packet is `shallow <oid>` or `unshallow <oid>`. */
+  function boundary(): void {
+    const words = chomp(String.fromCharCode(...at.bytes.slice(4))).split(' ')
+    const list = words[0] === 'shallow' ? state.shallows : state.unshallows
+    list.push(words[1] as string)
+  }
+
   /** A whole packet that is no pack data. */
   function text(pos: number): void {
     const line = String.fromCharCode(...at.bytes.slice(4, 20))
@@ -139,7 +149,7 @@ export function splitAnswer(family: 0 | 2): AnswerSplitter {
     } else if (packfile && (family === 2 || !/^(NAK|ACK |shallow |unshallow )/.test(line))) {
       fail()
     } else {
-      state.shallowInfo = state.shallowInfo || /^(un)?shallow /.test(line)
+      if (/^(un)?shallow /.test(line)) boundary()
       packfile = packfile || line.startsWith('packfile')
       aside('kept', pos)
     }

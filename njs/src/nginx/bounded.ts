@@ -38,7 +38,7 @@ export function endWatch(watch: Watch): void {
  * takes, or does not come to an end.
  */
 function watchAnswers(r: NginxRequest, watch: Watch): void {
-  const over = isOver(r, 'gitcache_probe_size') || isOver(r, 'gitcache_tags_size')
+  const over = isOver(r, 'gitcache_answer_size') || isOver(r, 'gitcache_tags_size')
   watch.over = over ? watch.over + 1 : 0
   if (watch.over > MAX_TICKS_OVER || Date.now() > watch.deadline) {
     giveUp(r)
@@ -89,7 +89,7 @@ export function boundAnswer(
   data: Buffer,
   flags: NginxHTTPSendBufferOptions
 ): void {
-  bound(r, data, flags, 'gitcache_probe_size')
+  bound(r, data, flags, 'gitcache_answer_size')
 }
 
 /** js_body_filter of the tag state. */

@@ -84,10 +84,10 @@ async function ask(
   body: string | null
 ): Promise<SidecarState> {
   r.variables['gitcache_result'] = 'pass; reason=sidecar'
-  r.variables['gitcache_probe_size'] = '0'
+  r.variables['gitcache_answer_size'] = '0'
   const options: SubrequestOptions = body === null ? { method: 'POST' } : { method: 'POST', body }
   const reply = await r.subrequest(internal(r, location), options)
-  if (isOver(r, 'gitcache_probe_size') || reply.status !== 200) {
+  if (isOver(r, 'gitcache_answer_size') || reply.status !== 200) {
     return NO_SIDECAR
   }
   return readState(reply.responseBuffer === undefined ? null : reply.responseBuffer.toString())

@@ -5,13 +5,13 @@
  * before 0.9.1 miscompiles async functions whose captured variables change). Nothing runs at module
  * top level: it would run again for every request.
  */
-import { type Act, follow, hit, nak, passed, type Refusal } from '../act.ts'
+import { type Act, follow, hit, nak, passed } from '../act.ts'
 import { MAX_YES_AGE } from '../git/authorize.ts'
 import { parseBody, type RequestHead, refuseHead, SERVICE } from '../git/classify.ts'
 import { type FetchRequest, isOwnProbe } from '../git/fetch-request.ts'
 import { keyOf } from '../git/key.ts'
+import { crashesInSubrequests } from '../git/njs-version.ts'
 import type { Reason } from '../git/reasons.ts'
-import { crashesInSubrequests } from '../njs-version.ts'
 import { isHeld, isStored, sha256 } from '../stored.ts'
 import { resultHeader } from './headers.ts'
 import { internal, type NginxRequest } from './ngx.ts'
@@ -35,35 +35,25 @@ export async function uploadPack(r: NginxRequest): Promise<void> {
 
 function redirect(r: NginxRequest, act: Act): void {
   r.variables['gitcache_result'] = act.result
-  r.variables['gitcache_file'] = act.file || ''
-  r.variables['gitcache_job'] = act.job || ''
-  if (act.said !== undefined) {
+  r.variables['gitcache_file'] = act.kind === 'hit' ? act.file : ''
+  r.variables['gitcache_job'] = act.kind === 'stream' ? act.job : ''
+  if (act.kind === 'say') {
     r.headersOut['Expires'] = 'Thu, 01 Jan 1970 00:00:01 GMT'
     r.headersOut['Cache-Control'] = 'no-cache'
-    say(r, 200, SERVICE.answerType, act.said)
-    return
-  }
-  if (act.refusal !== undefined) {
-    refuseClient(r, act.refusal)
-    return
-  }
-  if (act.location === 'hit') {
+    say(r, 200, SERVICE.answerType, act.body)
+  } else if (act.kind === 'refuse') {
+    // Nobody is sent to ask upstream once more.
+    if (act.retryAfter !== '') r.headersOut['Retry-After'] = act.retryAfter
+    // Without a text njs 0.7.9 would go to the error_page, which passes.
+    say(r, act.status, 'text/plain', 'upstream refused the same request just now\n')
+  } else if (act.kind === 'hit') {
     // A filter in the location of hits would do this too, in a JavaScript context of its own.
     resultHeader(r)
     // The error_page of this status: a redirect would keep the method, and nginx sends no file to a POST.
     r.return(405)
-    return
+  } else {
+    r.internalRedirect(internal(r, act.kind))
   }
-  r.internalRedirect(internal(r, act.location))
-}
-
-/** Upstream's word to another client who asked the same; nobody is sent to ask once more. */
-function refuseClient(r: NginxRequest, refusal: Refusal): void {
-  if (refusal.retryAfter !== '') {
-    r.headersOut['Retry-After'] = refusal.retryAfter
-  }
-  // Without a text njs 0.7.9 would go to the error_page, which passes.
-  say(r, refusal.status, 'text/plain', 'upstream refused the same request just now\n')
 }
 
 function say(r: NginxRequest, status: number, type: string, text: string): void {

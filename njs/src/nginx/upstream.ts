@@ -40,7 +40,7 @@ function unknownOid(r: NginxRequest, digits: number): string {
 
 /** What upstream said in full with status 200, inflated; or null. */
 async function ask(r: NginxRequest, location: string, body: string | null): Promise<Buffer | null> {
-  const size = location === 'probe' ? 'gitcache_probe_size' : 'gitcache_tags_size'
+  const size = location === 'probe' ? 'gitcache_answer_size' : 'gitcache_tags_size'
   r.variables[size] = '0'
   const options: SubrequestOptions = {
     method: body === null ? 'GET' : 'POST',

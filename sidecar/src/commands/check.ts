@@ -5,13 +5,15 @@ import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { request } from 'undici'
 import { emptyRequest } from '../../../njs/src/git/fetch-request.ts'
+import { crashesInSubrequests } from '../../../njs/src/git/njs-version.ts'
 import { readProbeAnswer, writeProbe } from '../../../njs/src/git/probe.ts'
 import { DEFAULT_DATA, one, type RawOptions, readUpstreams, type Upstream } from '../config.ts'
 import { UserError } from '../errors.ts'
-import { gitVersion } from '../git.ts'
 import { dispatcherOf } from '../upstream-http.ts'
 import { VERSION } from '../version.ts'
+import { askNjsVersion } from './ask-njs.ts'
 import { findNginx, type Nginx } from './find-nginx.ts'
+import { usableGit } from './git-version.ts'
 import { canReach, findUser } from './users.ts'
 
 export interface Finding {
@@ -27,8 +29,7 @@ export async function check(raw: RawOptions): Promise<void> {
   const upstreams = readUpstreams(raw)
   const findings: Finding[] = [
     await checkGit(),
-    ...(typeof dump === 'string' ? checkConfiguration(dump, upstreams) : [dump]),
-    ...(typeof dump === 'string' ? checkReach(dump, nginx) : []),
+    ...(typeof dump === 'string' ? await checkNginx(dump, nginx, upstreams) : [dump]),
     ...(await Promise.all(upstreams.map((one) => checkUpstream(one, raw)))),
   ]
   for (const { level, text, fix } of findings) {
@@ -44,11 +45,44 @@ export async function check(raw: RawOptions): Promise<void> {
   }
 }
 
+/** What nginx takes, and may be wrong all the same. */
+async function checkNginx(dump: string, nginx: Nginx, upstreams: Upstream[]): Promise<Finding[]> {
+  const configuration = withoutComments(dump)
+  return [
+    checkNjs(await askNjsVersion(nginx), configuration),
+    checkVersions(dump),
+    ...checkConfiguration(configuration, upstreams),
+    ...checkReach(configuration, nginx),
+  ]
+}
+
+/** What is commented out is not set. */
+export function withoutComments(dump: string): string {
+  return dump.replace(/(^|\s)#.*$/gm, '')
+}
+
 async function checkGit(): Promise<Finding> {
-  const version = await gitVersion()
-  return version === null
-    ? { level: 'fail', text: 'git was not found', fix: 'apt-get install git' }
-    : { level: 'ok', text: `git ${version}` }
+  try {
+    return { level: 'ok', text: `git ${await usableGit()}` }
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error
+    return { level: 'fail', text: error.message, fix: error.hint }
+  }
+}
+
+/** `version`: null where njs did not say. */
+export function checkNjs(version: string | null, dump: string): Finding {
+  if (version === null) {
+    return { level: 'warn', text: 'the version of njs is not known', fix: 'run as root to ask it' }
+  }
+  if (!crashesInSubrequests(version) || /\$gitcache_njs_override\s+"?on\b/.test(dump)) {
+    return { level: 'ok', text: `njs ${version}` }
+  }
+  return {
+    level: 'fail',
+    text: `njs ${version} may crash nginx's workers: every request passes`,
+    fix: 'install another (README, "Compatibility"), or set $gitcache_njs_override on; at your own risk',
+  }
 }
 
 /** nginx -T: the configuration with all its includes, or what nginx says against it. */
@@ -107,7 +141,7 @@ export function checkConfiguration(dump: string, upstreams: Upstream[] = []): Fi
     ]
   }
   const names = upstreams.map(({ name }) => name)
-  return [checkVersions(dump), ...checkUpstreamNames(dump, names), checkReports(dump)]
+  return [...checkUpstreamNames(dump, names), checkReports(dump)]
 }
 
 function checkVersions(dump: string): Finding {

@@ -11,12 +11,19 @@ import { startAdmin } from '../admin.ts'
 import { checkAll, hideAfterBoot, openSuspects, showChecked } from '../answer-check.ts'
 import { openAnswers } from '../answers.ts'
 import { openBudget } from '../budget.ts'
-import { type Config, isUnixSocket, type RawOptions, serveConfig, splitAddress } from '../config.ts'
+import {
+  type Config,
+  isUnixSocket,
+  type RawOptions,
+  serveConfig,
+  splitAddress,
+  unknownTwins,
+} from '../config.ts'
 import { openConfirm } from '../confirm.ts'
 import { takeControl } from '../control.ts'
 import { UserError } from '../errors.ts'
 import { openFaults } from '../faults.ts'
-import { gitVersion, killAllGit, trackProcessGroups } from '../git.ts'
+import { killAllGit, trackProcessGroups } from '../git.ts'
 import { gitLimit } from '../git-limit.ts'
 import { openJobs } from '../jobs.ts'
 import { openLargeRequests } from '../large-request.ts'
@@ -24,15 +31,14 @@ import { emptyDirectory, type Layout, layout, prepareLayout } from '../layout.ts
 import { addGauges, createMetrics } from '../metrics.ts'
 import { openMirrors } from '../mirrors.ts'
 import { listenPrivately } from '../private-socket.ts'
+import { startReports } from '../reports.ts'
 import { openRequestLog } from '../request-log.ts'
 import { createSidecarServer } from '../server.ts'
 import { openStore } from '../store.ts'
 import { startUpkeep } from '../upkeep.ts'
 import { makeSidecarDirectories } from './data-directory.ts'
+import { usableGit } from './git-version.ts'
 import { groupId } from './users.ts'
-
-/** Debian 12's. Older ones lack GIT_CONFIG_GLOBAL (2.32) and fixes of transfers that nobody checked (2.38). */
-const OLDEST_GIT = [2, 39] as const
 
 /** Clones that are indexed for a mirror at once, and mirrors that are repacked or looked at. */
 const IDLE_PROCESSES = 2
@@ -48,15 +54,17 @@ export async function serve(raw: RawOptions): Promise<void> {
     )
   }
   const log = pino({ level: config.logLevel, base: null })
-  const faults = openFaults(log)
-  const version = await checkGit()
+  const unknown = unknownTwins(process.env)
+  if (unknown.length > 0) log.warn({ names: unknown }, 'no settings of ours: see --help')
+  const version = await usableGit()
+  const metrics = createMetrics({ git: version })
+  const faults = openFaults(log, metrics)
   makeSidecarDirectories(config.data)
   const control = await takeControl(config.data)
   // Before tmp/ is emptied: what the last life left behind may be writing there.
   trackProcessGroups(path.join(layout(config.data).run, 'git'))
   const dirs = await prepareLayout(config.data)
   await hideAfterBoot(dirs)
-  const metrics = createMetrics({ git: version })
   const limit = gitLimit(config.gitProcesses, config.queueLength)
   const store = openStore(dirs)
   const idle = pLimit(IDLE_PROCESSES)
@@ -71,7 +79,7 @@ export async function serve(raw: RawOptions): Promise<void> {
       store.purge(repository).catch((error) => faults('GITCACHE_STORE', error))
     },
   })
-  const confirm = openConfirm(dirs, store, faults)
+  const confirm = openConfirm(dirs, store, faults, mirrors.setShallow)
   const shown = showChecked(dirs, faults).catch((error) => faults('GITCACHE_EVICT', error))
   const budget = openBudget({
     dirs,
@@ -117,7 +125,8 @@ export async function serve(raw: RawOptions): Promise<void> {
   })
   const removeSocket = await listen(server, config)
   const suspect = openSuspects(dirs, store, faults)
-  const admin = await startAdmin(config, { dirs, metrics, budget, suspect })
+  const admin = await startAdmin(config.admin, { dirs, metrics })
+  const reports = await startReports(config.reports, { metrics, budget, suspect })
   control.serve(async (repository) => {
     await shown
     jobs.abort(repository)
@@ -149,7 +158,8 @@ export async function serve(raw: RawOptions): Promise<void> {
   killAllGit()
   server.close()
   server.closeAllConnections()
-  await admin.close()
+  admin.close()
+  reports.close()
   control.close()
   await removeSocket()
   await leaveNothing(dirs)
@@ -160,20 +170,6 @@ async function drained(server: Server, milliseconds: number): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()))
   server.closeIdleConnections()
   await Promise.race([closed, stopSignal(), sleep(milliseconds, undefined, { ref: false })])
-}
-
-async function checkGit(): Promise<string> {
-  const version = await gitVersion()
-  const [major = 0, minor = 0] = (version ?? '').split('.').map(Number)
-  const old = major < OLDEST_GIT[0] || (major === OLDEST_GIT[0] && minor < OLDEST_GIT[1])
-  if (version === null || old) {
-    throw new UserError(
-      'GITCACHE_GIT',
-      version === null ? 'git was not found' : `git ${version} is too old`,
-      'install git 2.39 or later: older ones miss security fixes and options that mirrors need'
-    )
-  }
-  return version
 }
 
 /** Returns what removes the socket, where it is still ours. */
@@ -243,7 +239,7 @@ function listenOn(server: NetServer, host: string, port: number): Promise<void> 
 
 function stopSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve)
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(signal, resolve)
   })
 }
 

@@ -6,11 +6,10 @@ import { createHash } from 'node:crypto'
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, expect, test } from 'vitest'
 import {
   basic,
   cacheOf,
-  chosen,
   DIRECT,
   makeRepository,
   oidOf,
@@ -18,13 +17,14 @@ import {
   warmUp,
 } from '../support/repositories.ts'
 import { client, must, packsMade, sh, stack, uniqueId } from '../support/servers.ts'
+import { onEachNginx } from '../support/versions.ts'
 import { type Ask, ask, askBoth, fetchV0, fetchV2, hasPack } from '../support/wire.ts'
 
 const ALICE = basic('alice')
 const BOB = basic('bob')
 const POST = '/git-upload-pack'
 
-describe.each(chosen())('nginx of %s', (suite) => {
+onEachNginx((suite) => {
   const cache = cacheOf(suite)
   let solo = ''
   let team = ''

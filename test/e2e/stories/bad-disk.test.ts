@@ -2,10 +2,11 @@
  * A disk that nginx gets EIO from, by strace(1): a stored answer that it cannot open is passed; where
  * it cannot read on, the client is told that his is incomplete.
  */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Pair, startPair } from '../support/pair.ts'
-import { chosen, cloneState, copyOf, DIRECT } from '../support/repositories.ts'
+import { cloneState, copyOf, DIRECT } from '../support/repositories.ts'
 import { client, logs, must, uniqueId } from '../support/servers.ts'
+import { onOneNginx } from '../support/versions.ts'
 
 const OPTIONS = '--bare --no-tags'
 
@@ -20,7 +21,7 @@ const ROWS = [
   { name: 'it cannot be read', fault: () => '-e inject=sendfile:error=EIO', code: 128, how: 'hit' },
 ]
 
-describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
+onOneNginx((suite) => {
   let pair: Pair
   let repository = ''
   const run = (origin: string) => cloneState(suite, origin, repository, OPTIONS, pair.log)

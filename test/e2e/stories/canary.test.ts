@@ -3,9 +3,10 @@
  */
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { cacheOf, chosen, makeRepository, onUpstream, warmUp } from '../support/repositories.ts'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { cacheOf, makeRepository, onUpstream, warmUp } from '../support/repositories.ts'
 import { client, must, results, sh, stack, uniqueId } from '../support/servers.ts'
+import { onEachNginx } from '../support/versions.ts'
 
 const POST = 'git-upload-pack.refused'
 const SECRET = `canary${Date.now().toString(36)}sings`
@@ -35,7 +36,7 @@ const CONTROL = 'canary-control'
 const WATCH = (file: string) =>
   `touch ${file}; while [ -e ${file} ]; do cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n'; ps -eo args; done | LC_ALL=C grep -aF -f ${file}.spellings | grep -v 'grep -aF' | sort -u | head -20`
 
-describe.each(chosen())('nginx of %s', (suite) => {
+onEachNginx((suite) => {
   const watched = [stack().sidecar[suite] as string, stack().nginx[suite] as string]
   const flag = `/tmp/${uniqueId('watch')}`
   let watching: Promise<{ out: string }[]>

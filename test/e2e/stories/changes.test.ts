@@ -2,11 +2,10 @@
  * Never stale: whatever happens to a repository between two requests, the next client through the
  * cache ends up with what a direct client has. Every way to clone, after every change.
  */
-import { describe, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import {
   basic,
   cacheOf,
-  chosen,
   DIRECT,
   makeRepository,
   onUpstream,
@@ -15,6 +14,7 @@ import {
 } from '../support/repositories.ts'
 import { client, results, sh, uniqueId } from '../support/servers.ts'
 import type { Suite } from '../support/stack.ts'
+import { onEachNginx } from '../support/versions.ts'
 
 const WAYS = ['', '--depth 1', '--single-branch', '--depth 1 --no-single-branch', '--mirror']
 const PROTOCOLS = [2, 0]
@@ -66,7 +66,7 @@ const CHANGES = [
   { name: 'another default branch', script: 'git symbolic-ref HEAD refs/heads/topic' },
 ]
 
-describe.each(chosen())('nginx of %s', (suite) => {
+onEachNginx((suite) => {
   const cache = cacheOf(suite)
 
   async function sameAsDirect(path: string, header?: string): Promise<Left> {

@@ -5,11 +5,12 @@
  * `npm run soak` runs more of it.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Pair, startPair } from '../support/pair.ts'
-import { basic, chosen, copyOf, DIRECT, onUpstream } from '../support/repositories.ts'
+import { basic, copyOf, DIRECT, onUpstream } from '../support/repositories.ts'
 import { client, must, type Ran, results, sh, stack, suites, uniqueId } from '../support/servers.ts'
 import type { Suite } from '../support/stack.ts'
+import { onOneNginx } from '../support/versions.ts'
 
 const OPERATIONS = Number(process.env.GITCACHE_SOAK_OPERATIONS ?? 60)
 const SEED = Number(process.env.GITCACHE_SOAK_SEED ?? Date.now() % 2 ** 31)
@@ -55,7 +56,7 @@ interface Tally {
   how: Record<string, number>
 }
 
-describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
+onOneNginx((suite) => {
   const sidecar = stack().sidecar[suite] as string
   const name = uniqueId('chaos')
   const tally: Tally = { operations: 0, kills: {}, cut: 0, wrong: [], how: {} }

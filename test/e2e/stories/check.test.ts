@@ -1,8 +1,9 @@
 /** `nginx-git-cache check`: each thing that can be wrong with a set-up is named, and how to mend it. */
-import { describe, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { layOutProduct } from '../support/product.ts'
-import { chosen } from '../support/repositories.ts'
+
 import { client, must, sh, uniqueId } from '../support/servers.ts'
+import { onEachNginx } from '../support/versions.ts'
 
 const UPSTREAM = '--upstream http://upstream=http://upstream:80'
 
@@ -107,7 +108,7 @@ const ROWS: Row[] = [
   },
 ]
 
-describe.each(chosen())('nginx of %s', (suite) => {
+onEachNginx((suite) => {
   async function check({ edit = '', options = `${UPSTREAM} --repository pub/small.git` }) {
     const dir = `/w/work/${uniqueId('check')}`
     await must(client(suite), `cp -r /w/nginx/${suite} ${dir}; cd ${dir}; ${edit}`)

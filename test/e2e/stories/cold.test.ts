@@ -5,12 +5,11 @@
 import { globSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { describe, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { type CellRun, runCell, through } from '../support/cell.ts'
 import type { Operation } from '../support/operations.ts'
 import {
   BIG,
-  chosen,
   copyOf,
   makeRepository,
   onUpstream,
@@ -32,6 +31,7 @@ import {
   untilMirrored,
 } from '../support/servers.ts'
 import type { Suite } from '../support/stack.ts'
+import { onEachNginx } from '../support/versions.ts'
 
 const DIRECT = 'http://upstream/pub'
 
@@ -135,7 +135,7 @@ async function untilImproved(data: string, repository: string): Promise<void> {
   await expect.poll(improved, { timeout: 60_000 }).toBe(2)
 }
 
-describe.each(chosen())('nginx of %s', (suite) => {
+onEachNginx((suite) => {
   test.each(ROWS)('$name', async (row) => {
     const repository = await copyOf(row.from)
     const direct = await run(suite, DIRECT, row, repository)

@@ -2,10 +2,11 @@
  * Power loss: everything is killed, files below the data directory are short or have wrong bits. What
  * is damaged is found before it is served, mirrors are made anew, and git goes on meanwhile.
  */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Pair, startPair } from '../support/pair.ts'
-import { chosen, cloneState, copyOf, DIRECT } from '../support/repositories.ts'
+import { cloneState, copyOf, DIRECT } from '../support/repositories.ts'
 import { logs, must, stack, uniqueId } from '../support/servers.ts'
+import { onOneNginx } from '../support/versions.ts'
 
 const OPTIONS = ['--mirror', '--depth 1 --bare', '--bare --no-tags']
 
@@ -17,7 +18,7 @@ const DAMAGE = (files: string, kinds: string) =>
     flip) printf '\\377\\000\\377\\000' | dd of=$f bs=1 seek=$((size * (i % 5 + 2) / 8)) conv=notrunc status=none ;;
   esac; done; echo $i`
 
-describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
+onOneNginx((suite) => {
   const sidecar = stack().sidecar[suite] as string
   let pair: Pair
   let repositories: string[] = []

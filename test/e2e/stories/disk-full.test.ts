@@ -3,17 +3,18 @@
  * gets something else, the log has a line and not thousands, and when there is room again, answers
  * are stored again.
  */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Pair, startPair } from '../support/pair.ts'
-import { chosen, cloneState, copyOf, DIRECT } from '../support/repositories.ts'
+import { cloneState, copyOf, DIRECT } from '../support/repositories.ts'
 import { logs, must, stack, uniqueId } from '../support/servers.ts'
+import { onOneNginx } from '../support/versions.ts'
 
 /** What is left free when the work begins. An answer is 3 MB, its mirror the same again. */
 const ROOM = [0, 4096, 100_000, 1_000_000, 2_900_000, 3_100_000, 4_500_000, 6_100_000, 9_000_000]
 const BIG =
   'head -c 3000000 /dev/urandom | git hash-object -w --stdin > big; git update-ref refs/tags/big $(cat big)'
 
-describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
+onOneNginx((suite) => {
   const sidecar = stack().sidecar[suite] as string
   const name = uniqueId('full')
   const data = `/small/${name}`

@@ -13,8 +13,8 @@ import {
   startOperator,
   stopOperator,
 } from '../support/operator.ts'
-import { must, stack, suites } from '../support/servers.ts'
-import { SUITES } from '../support/stack.ts'
+import { must, stack } from '../support/servers.ts'
+import { onEachNginx } from '../support/versions.ts'
 import { fetchV2 } from '../support/wire.ts'
 
 const NAME = 'bytes'
@@ -113,12 +113,10 @@ const QUESTIONS: Question[] = [
   { ...post('fetch with a query', clone), path: `${REPO}/git-upload-pack?a=b&c=%2F` },
 ]
 
-describe.each(SUITES)('nginx of %s', (suite) => {
-  const missing = () => !suites().includes(suite)
+onEachNginx((suite) => {
   let operator: Operator
 
   beforeAll(async () => {
-    if (missing()) return
     const ip = await must(stack().upstream, 'hostname -i')
     const sites = SITES.map((site) => ({
       ...site,
@@ -137,20 +135,18 @@ describe.each(SUITES)('nginx of %s', (suite) => {
   })
 
   afterAll(async () => {
-    if (!missing()) await stopOperator(suite, NAME)
+    await stopOperator(suite, NAME)
   })
 
   describe.each(SITES.map(({ name }) => name))('site %s', (site) => {
     const replies = { without: [] as Reply[], with: [] as Reply[] }
 
     beforeAll(async () => {
-      if (missing()) return
       for (const side of ['without', 'with'] as const)
         replies[side] = await put(operator, side, site, QUESTIONS, `bytes-${suite}-${site}`)
     })
 
     test.each(QUESTIONS.map(({ name }, i) => ({ name, i })))('$name', ({ i }) => {
-      if (missing()) return
       const [without, cached] = [replies.without[i] as Reply, replies.with[i] as Reply]
       expect(without.status).toBeGreaterThan(0)
       expect(seen(cached)).toEqual(seen(without))
@@ -158,7 +154,6 @@ describe.each(SUITES)('nginx of %s', (suite) => {
   })
 
   test('what upstream says instead of an answer', async () => {
-    if (missing()) return
     const questions = [
       '301',
       '302',
@@ -184,7 +179,6 @@ describe.each(SUITES)('nginx of %s', (suite) => {
   })
 
   test('an operator who leaves Location alone', async () => {
-    if (missing()) return
     const questions = ['301', '302', '307'].map((fault) => ({
       ...post(fault, clone),
       path: `/fault/${fault}/x.git/git-upload-pack`,
@@ -200,7 +194,6 @@ describe.each(SUITES)('nginx of %s', (suite) => {
   })
 
   test('X-Accel-Redirect of upstream leads nowhere', async () => {
-    if (missing()) return
     const path = '/fault/accel/x.git/git-upload-pack'
     const questions = [
       { ...post('fetch', clone), path },

@@ -3,7 +3,7 @@
  * line for a request, his headers on every answer, no compression of what is compressed already,
  * and settings that do what they say.
  */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import {
   fetchResults,
   logged,
@@ -17,8 +17,8 @@ import {
   stopOperator,
 } from '../support/operator.ts'
 import { makeRepository, oidOf, warmUp } from '../support/repositories.ts'
-import { client, must, packsMade, suites, uniqueId } from '../support/servers.ts'
-import { SUITES } from '../support/stack.ts'
+import { client, must, packsMade, uniqueId } from '../support/servers.ts'
+import { onEachNginx } from '../support/versions.ts'
 import { fetchV2 } from '../support/wire.ts'
 
 const NAME = 'looks'
@@ -40,14 +40,12 @@ const SITES: Site[] = [
   { name: 'header', location: 'add_header X-Operator his always;' },
 ]
 
-describe.each(SUITES)('nginx of %s', (suite) => {
-  const missing = () => !suites().includes(suite)
+onEachNginx((suite) => {
   let operator: Operator
   let repository = ''
   let oid = ''
 
   beforeAll(async () => {
-    if (missing()) return
     repository = await makeRepository(
       'looks',
       'commit main one; commit main two; commit main three'
@@ -58,7 +56,7 @@ describe.each(SUITES)('nginx of %s', (suite) => {
   })
 
   afterAll(async () => {
-    if (!missing()) await stopOperator(suite, NAME)
+    await stopOperator(suite, NAME)
   })
 
   const fetch = (lines: string[], path = `/pub/${repository}`): Question => ({
@@ -93,19 +91,16 @@ describe.each(SUITES)('nginx of %s', (suite) => {
   }
 
   test('HSTS is on a miss, on a hit and on a pass, once', async () => {
-    if (missing()) return
     for (const { headers } of await threeWays('plain'))
       expect(headers.filter((line) => line.startsWith('Strict'))).toEqual([HSTS])
   })
 
   test("the location's own header, too", async () => {
-    if (missing()) return
     for (const { headers } of await threeWays('header'))
       expect(headers.filter((line) => line.startsWith('X-Operator'))).toEqual(['X-Operator: his'])
   })
 
   test('one line in the log for each, at server level and in the location', async () => {
-    if (missing()) return
     for (const [site, log] of [
       ['plain', undefined],
       ['own-log', 'nginx-own-log.log'],
@@ -122,7 +117,6 @@ describe.each(SUITES)('nginx of %s', (suite) => {
   })
 
   test('neither a miss nor a hit is compressed again', async () => {
-    if (missing()) return
     const [miss, hit] = await threeWays('plain')
     for (const reply of [miss, hit]) {
       expect(reply?.headers.filter((line) => /^content-encoding/i.test(line))).toEqual([])
@@ -133,7 +127,6 @@ describe.each(SUITES)('nginx of %s', (suite) => {
   })
 
   test.each(['http1.1', 'http2'])('a clone over TLS and %s is a hit', async (version) => {
-    if (missing()) return
     const http = version === 'http2' ? 'HTTP/2' : 'HTTP/1.1'
     const git = `git -c http.sslVerify=false -c http.version=${http} -c http.extraHeader='Host: with.plain'`
     for (const last of [false, true]) {
@@ -151,7 +144,6 @@ describe.each(SUITES)('nginx of %s', (suite) => {
   })
 
   test('off: everything passes', async () => {
-    if (missing()) return
     for (const lines of [[], ['deepen 1']]) {
       const reply = await ask('off', fetch(lines))
       expect(reply).toMatchObject({ status: 200, result: 'pass; reason=disabled' })
@@ -159,7 +151,6 @@ describe.each(SUITES)('nginx of %s', (suite) => {
   })
 
   test('without X-Git-Cache', async () => {
-    if (missing()) return
     await ask('plain', fetch(['deepen 1']))
     const reply = await ask('quiet', fetch(['deepen 1']))
     expect(reply).toMatchObject({ status: 200, result: '' })
@@ -167,7 +158,6 @@ describe.each(SUITES)('nginx of %s', (suite) => {
   })
 
   test('a prefix that proxy_pass replaces: the same stored answer', async () => {
-    if (missing()) return
     await ask('plain', fetch(['deepen 1']))
     const reply = await ask('prefix', fetch(['deepen 1'], `/git/${repository}`))
     expect(reply).toMatchObject({ status: 200, result: 'hit' })
@@ -180,7 +170,6 @@ describe.each(SUITES)('nginx of %s', (suite) => {
   })
 
   test('anonymous clients are asked for credentials at once', async () => {
-    if (missing()) return
     const refs = (...headers: string[]): Question => ({
       name: 'refs',
       path: `/pub/${repository}/info/refs?service=git-upload-pack`,

@@ -3,7 +3,7 @@
  * are let in and refused with the include as without, at server level and inside the location,
  * stored answers included.
  */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import {
   logged,
   type Operator,
@@ -15,8 +15,7 @@ import {
   stopOperator,
 } from '../support/operator.ts'
 import { basic, makeRepository, oidOf, warmUp } from '../support/repositories.ts'
-import { suites } from '../support/servers.ts'
-import { SUITES } from '../support/stack.ts'
+import { onEachNginx } from '../support/versions.ts'
 import { fetchV2 } from '../support/wire.ts'
 
 const NAME = 'protection'
@@ -102,14 +101,12 @@ function sitesOf(suite: string): Site[] {
   return [{ name: 'open' }, ...sites]
 }
 
-describe.each(SUITES)('nginx of %s', (suite) => {
-  const missing = () => !suites().includes(suite)
+onEachNginx((suite) => {
   let operator: Operator
   let repository = ''
   let oid = ''
 
   beforeAll(async () => {
-    if (missing()) return
     repository = await makeRepository('dropin', 'commit main one; commit main two')
     oid = await oidOf(repository, 'main')
     const header = (line: string) => `-c http.extraHeader='${line}'`
@@ -120,7 +117,7 @@ describe.each(SUITES)('nginx of %s', (suite) => {
   })
 
   afterAll(async () => {
-    if (!missing()) await stopOperator(suite, NAME)
+    await stopOperator(suite, NAME)
   })
 
   const fetch = (segment: string, headers: string[] = [], ...lines: string[]): Question => ({
@@ -139,7 +136,6 @@ describe.each(SUITES)('nginx of %s', (suite) => {
   )
 
   test.each(rows)('$name in the $level', async ({ name, level, segment = 'pub', requests }) => {
-    if (missing()) return
     const repeated = Array<string>(40).fill(`want ${oid}`)
     const questions = requests.map(({ headers, large }) =>
       fetch(segment, headers, ...(large ? repeated : []))
@@ -158,7 +154,6 @@ describe.each(SUITES)('nginx of %s', (suite) => {
   })
 
   test.each(['server', 'location'])('auth_request in the %s runs once a request', async (level) => {
-    if (missing()) return
     const ask = async (...lines: string[]): Promise<Reply> => {
       const question = fetch('pub', ['X-Key: sesame'], ...lines)
       const [reply] = await put(operator, 'with', `auth-request.${level}`, [question])

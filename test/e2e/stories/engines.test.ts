@@ -7,11 +7,12 @@ import { execFile } from 'node:child_process'
 import { mkdirSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { promisify } from 'node:util'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Batch, batches, differences, inputs, RUN_NJS } from '../../contract/fuzzed.ts'
 import { again, PATIENCE, share } from '../../support/fuzz.ts'
-import { chosen } from '../support/repositories.ts'
+
 import { client, must, stack, uniqueId } from '../support/servers.ts'
+import { onEachNginx } from '../support/versions.ts'
 
 /** Debian builds njs with QuickJS since sid's. */
 const ENGINES = {
@@ -37,7 +38,7 @@ beforeAll(async () => {
 
 afterAll(() => rmSync(work(), { recursive: true, force: true }))
 
-describe.each(chosen())('njs of %s', (suite) => {
+onEachNginx((suite) => {
   test.each(ENGINES[suite])(
     '%s: the same decisions as in node',
     async (engine) => {

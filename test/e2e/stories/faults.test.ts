@@ -4,17 +4,11 @@
  */
 import { chmodSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
-import { describe, expect, test, vi } from 'vitest'
-import {
-  cacheOf,
-  chosen,
-  copyOf,
-  makeRepository,
-  oidOf,
-  onUpstream,
-} from '../support/repositories.ts'
+import { expect, test, vi } from 'vitest'
+import { cacheOf, copyOf, makeRepository, oidOf, onUpstream } from '../support/repositories.ts'
 import { client, linesOf, must, sh, stack, uniqueId } from '../support/servers.ts'
 import type { Suite } from '../support/stack.ts'
+import { onEachNginx } from '../support/versions.ts'
 import { type Answer, ask, fetchV0, fetchV2 } from '../support/wire.ts'
 
 const FAULTS = 'http://upstream:81'
@@ -73,7 +67,7 @@ function digest(body: Buffer): string {
   return body.subarray(0, ENOUGH).toString('latin1')
 }
 
-describe.each(chosen())('nginx of %s', (suite) => {
+onEachNginx((suite) => {
   const cache = cacheOf(suite)
   const rows = MODES.flatMap((mode) => BODIES.map((body) => ({ mode, ...body })))
 

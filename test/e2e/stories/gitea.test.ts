@@ -2,7 +2,7 @@
  * A forge with users, tokens, private repositories and pull requests: each user gets through the
  * cache what Gitea gives that user, and nobody is served what the cache has because of another.
  */
-import { beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, expect, test } from 'vitest'
 import {
   ANONYMOUS,
   as,
@@ -16,8 +16,9 @@ import {
   warmForge,
 } from '../support/forge.ts'
 import type { GiteaUser, Repository } from '../support/gitea-api.ts'
-import { client, logs, must, stack, suites, uniqueId } from '../support/servers.ts'
-import { SUITES } from '../support/stack.ts'
+import { client, logs, must, stack, uniqueId } from '../support/servers.ts'
+import type { SUITES } from '../support/stack.ts'
+import { onEachNginx } from '../support/versions.ts'
 
 /** The same script straight and through the cache: the same outcome; returns the second. */
 function comparing(nginx: (typeof SUITES)[number]) {
@@ -32,8 +33,7 @@ function comparing(nginx: (typeof SUITES)[number]) {
   }
 }
 
-describe.each(SUITES)('nginx of %s', (nginx) => {
-  const missing = () => !suites().includes(nginx)
+onEachNginx((nginx) => {
   const same = comparing(nginx)
   const at = ({ owner, name }: Repository) => `$URL/${owner}/${name}.git`
   const clone = (repository: Repository, options = '') =>
@@ -57,7 +57,6 @@ describe.each(SUITES)('nginx of %s', (nginx) => {
   }
 
   beforeAll(async () => {
-    if (missing()) return
     const user = (name: string) => forge().createUser(uniqueId(`${name}-${nginx}`).toLowerCase())
     alice = await user('alice')
     bob = await user('bob')
@@ -75,7 +74,6 @@ describe.each(SUITES)('nginx of %s', (nginx) => {
   })
 
   test('a private repository: owner, reader, outsider, nobody', async () => {
-    if (missing()) return
     for (const how of [BASIC, BEARER])
       for (const who of [alice, bob])
         expect(await same(how(who), clone(secret))).toMatchObject({ code: 0, how: 'hit' })
@@ -89,20 +87,17 @@ describe.each(SUITES)('nginx of %s', (nginx) => {
   })
 
   test('a public repository is a hit for anyone', async () => {
-    if (missing()) return
     for (const who of [ANONYMOUS, BASIC(eve), BEARER(bob)])
       expect(await same(who, clone(open))).toMatchObject({ code: 0, how: 'hit' })
   })
 
   test("an organisation's repository, for its team alone", async () => {
-    if (missing()) return
     expect(await same(BEARER(bob), clone(team))).toMatchObject({ code: 0, how: 'hit' })
     for (const who of [BASIC(alice), BEARER(eve), ANONYMOUS])
       expect((await same(who, clone(team))).code).not.toBe(0)
   })
 
   test('a token is refused on the very next request after it was revoked', async () => {
-    if (missing()) return
     const carol = await forge().createUser(uniqueId(`carol-${nginx}`).toLowerCase())
     await forge().addCollaborator(secret, carol.user)
     expect(await same(BASIC(carol), clone(secret))).toMatchObject({ code: 0, how: 'hit' })
@@ -115,7 +110,6 @@ describe.each(SUITES)('nginx of %s', (nginx) => {
   })
 
   test('a right that is taken away counts at once', async () => {
-    if (missing()) return
     const dave = await forge().createUser(uniqueId(`dave-${nginx}`).toLowerCase())
     await forge().addCollaborator(secret, dave.user)
     expect(await same(BASIC(dave), clone(secret))).toMatchObject({ code: 0, how: 'hit' })
@@ -125,7 +119,6 @@ describe.each(SUITES)('nginx of %s', (nginx) => {
   })
 
   test('a pull request, by its ref and by its id', async () => {
-    if (missing()) return
     const dir = `/w/work/${uniqueId('pr')}`
     const url = `${FORGE}/${open.owner}/${open.name}.git`
     const oid = await must(
@@ -147,7 +140,6 @@ describe.each(SUITES)('nginx of %s', (nginx) => {
   })
 
   test('a push through the cache, and then a fetch', async () => {
-    if (missing()) return
     const repository = await newRepository(alice.user, true, alice)
     await warmForge(nginx, BASIC(alice), repository)
     const push = `${clone(repository)}; cd c; echo "$URL" > pushed.txt; git add .; git commit -q -m pushed; g push -q origin HEAD:main; git rev-parse HEAD > ../../${repository.name}.oid; git push -q origin HEAD:main 2> /dev/null && exit 7; true`
@@ -161,7 +153,6 @@ describe.each(SUITES)('nginx of %s', (nginx) => {
   })
 
   test('a protected branch refuses a push, hidden refs and what is in them stay hidden', async () => {
-    if (missing()) return
     const repository = await newRepository(alice.user, false, alice)
     const { owner, name } = repository
     await forge().api('POST', `/repos/${owner}/${name}/branch_protections`, {
@@ -188,7 +179,6 @@ describe.each(SUITES)('nginx of %s', (nginx) => {
   })
 
   test('a file in LFS', async () => {
-    if (missing()) return
     const repository = await newRepository(alice.user, true, alice)
     // git-lfs sends an extraHeader of Authorization beside its own, which nginx refuses.
     const named = `URL=$(echo $URL | sed 's#//#//${alice.user}:${alice.token}@#'); ${clone(repository)}`
@@ -203,7 +193,6 @@ describe.each(SUITES)('nginx of %s', (nginx) => {
   })
 
   test('a renamed repository leads nobody past the cache or past Gitea', async () => {
-    if (missing()) return
     const repository = await newRepository(alice.user, true, alice)
     await warmForge(nginx, BASIC(alice), repository)
     const { owner, name } = repository

@@ -1,8 +1,8 @@
 /** A hundred clients in the same second: one pack, made upstream or here, and each gets the whole of it. */
-import { describe, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { through } from '../support/cell.ts'
 import { startPair } from '../support/pair.ts'
-import { BIG, chosen, copyOf, onUpstream, warmUp } from '../support/repositories.ts'
+import { BIG, copyOf, onUpstream, warmUp } from '../support/repositories.ts'
 import {
   client,
   dataOf,
@@ -15,6 +15,7 @@ import {
   untilMirrored,
 } from '../support/servers.ts'
 import type { Suite } from '../support/stack.ts'
+import { onEachNginx } from '../support/versions.ts'
 
 interface Herd {
   /** Distinct states of the clones with how many have each: `100 <exit> <hash>`. */
@@ -78,7 +79,7 @@ const ROWS = [
 
 const SLOW = `${BIG}; touch slow-pack`
 
-describe.each(chosen())('nginx of %s', (suite) => {
+onEachNginx((suite) => {
   const SIZE = suite === 'trixie' ? 100 : 20
 
   test.each(ROWS)('cold, $name: one pack upstream', async ({ options }) => {

@@ -7,7 +7,7 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
 import fc from 'fast-check'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { again, cases, PATIENCE, seed } from '../../support/fuzz.ts'
 import { git, scratch } from '../../support/git.ts'
 import { anyMutations, mutated } from '../../support/mutations.ts'
@@ -15,8 +15,9 @@ import { objectsIn, readAnswer } from '../../support/pack.ts'
 import { docker } from '../support/docker.ts'
 import { type Odd, oddConversations } from '../support/odd-http.ts'
 import { type Address, addressOf, converse, type Heard, responsesIn } from '../support/raw.ts'
-import { cacheOf, chosen, makeRepository, oidOf, warmUp } from '../support/repositories.ts'
+import { cacheOf, makeRepository, oidOf, warmUp } from '../support/repositories.ts'
 import { client, linesOf, must, results, stack, uniqueId } from '../support/servers.ts'
+import { onEachNginx } from '../support/versions.ts'
 import { fetchV0, fetchV2 } from '../support/wire.ts'
 
 /** Of each of the two tests, for each nginx: 150 of the 10,000 of `npm test`. */
@@ -107,7 +108,7 @@ function count(counts: Record<string, number>, name: string): void {
   counts[name] = (counts[name] ?? 0) + 1
 }
 
-describe.each(chosen())('nginx of %s', (suite) => {
+onEachNginx((suite) => {
   let nginx: Address
   /** Our side of the connections, as nginx's log calls it. */
   let self = ''

@@ -2,10 +2,11 @@
  * Many clients, many repositories, for a while: memory of the sidecar and of nginx's workers does not
  * grow with them. `npm run soak` takes longer.
  */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Pair, startPair } from '../support/pair.ts'
-import { chosen } from '../support/repositories.ts'
+
 import { client, logs, must, stack, uniqueId } from '../support/servers.ts'
+import { onOneNginx } from '../support/versions.ts'
 
 const SECONDS = Number(process.env.GITCACHE_SOAK_SECONDS ?? 15)
 const CONNECTIONS = Number(process.env.GITCACHE_SOAK_CONNECTIONS ?? 100)
@@ -21,7 +22,7 @@ interface Memory {
   nginx: number
 }
 
-describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
+onOneNginx((suite) => {
   const sidecar = stack().sidecar[suite] as string
   const name = uniqueId('memory')
   const list = `/w/pairs/${name}/repositories`

@@ -2,11 +2,10 @@
  * A mirror holds more than upstream gives: what was force-pushed, hidden, pruned. Named as a want,
  * as a have or as a shallow, each object comes through the cache exactly when upstream gives it.
  */
-import { beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, expect, test } from 'vitest'
 import {
   basic,
   cacheOf,
-  chosen,
   DIRECT,
   makeRepository,
   mirrored,
@@ -14,12 +13,13 @@ import {
   onUpstream,
   warmUp,
 } from '../support/repositories.ts'
+import { onEachNginx } from '../support/versions.ts'
 import { type Answer, type Ask, ask, askBoth, fetchV0, fetchV2, hasPack } from '../support/wire.ts'
 
 const POST = '/git-upload-pack'
 const ALL = 'deepen 2147483647'
 
-describe.each(chosen())('nginx of %s', (suite) => {
+onEachNginx((suite) => {
   const cache = cacheOf(suite)
   let repository = ''
   let other = ''

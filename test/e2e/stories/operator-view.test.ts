@@ -1,12 +1,13 @@
 /** What an operator sees: a request in nginx's log and the sidecar's by one id, metrics, readiness. */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Pair, startPair } from '../support/pair.ts'
-import { chosen, copyOf, onUpstream } from '../support/repositories.ts'
+import { copyOf, onUpstream } from '../support/repositories.ts'
 import { answered, client, must, sh, stack, uniqueId } from '../support/servers.ts'
+import { onOneNginx } from '../support/versions.ts'
 
 const ADMIN = '127.0.0.1:7999'
 
-describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
+onOneNginx((suite) => {
   const sidecar = stack().sidecar[suite] as string
   let pair: Pair
   beforeAll(async () => {

@@ -7,11 +7,10 @@ import { createHash } from 'node:crypto'
 import { existsSync, readdirSync } from 'node:fs'
 import path from 'node:path'
 import { gzipSync } from 'node:zlib'
-import { describe, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import {
   basic,
   cacheOf,
-  chosen,
   copyOf,
   DIRECT,
   makeRepository,
@@ -31,12 +30,13 @@ import {
   stack,
   uniqueId,
 } from '../support/servers.ts'
+import { onOneNginx } from '../support/versions.ts'
 import { type Ask, ask, askBoth, fetchV0, fetchV2, hasPack } from '../support/wire.ts'
 
 const ALICE = basic('alice')
 const POST = '/git-upload-pack'
 
-describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
+onOneNginx((suite) => {
   const cache = cacheOf(suite)
   const sidecar = stack().sidecar[suite] as string
   const mirrorOf = (repository: string) => {

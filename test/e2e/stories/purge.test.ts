@@ -1,13 +1,14 @@
 /** A leaked secret, a legal removal: all that is kept of a repository is gone at once, and stays so. */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Pair, startPair } from '../support/pair.ts'
-import { chosen, copyOf, onUpstream } from '../support/repositories.ts'
+import { copyOf, onUpstream } from '../support/repositories.ts'
 import { client, must, results, sh, stack, uniqueId, untilMirrored } from '../support/servers.ts'
+import { onOneNginx } from '../support/versions.ts'
 
 /** Another one each time: the same text in two repositories would be one object. */
 const LEAK = `head -c 40 /dev/urandom | git hash-object -w --stdin > leak; git update-ref refs/tags/leak $(cat leak)`
 
-describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
+onOneNginx((suite) => {
   const sidecar = stack().sidecar[suite] as string
   let pair: Pair
   beforeAll(async () => {

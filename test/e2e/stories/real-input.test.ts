@@ -6,11 +6,11 @@ import { execFile } from 'node:child_process'
 import { chmodSync, mkdirSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { promisify } from 'node:util'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type CellRun, runCell, through, warm } from '../support/cell.ts'
 import { HIT, HITS, type Operation, ROUNDS } from '../support/operations.ts'
-import { logs, must, packsMade, results, stack, suites, uniqueId } from '../support/servers.ts'
-import { SUITES } from '../support/stack.ts'
+import { logs, must, packsMade, results, stack, uniqueId } from '../support/servers.ts'
+import { onEachNginx } from '../support/versions.ts'
 
 const VERSIONS = ['2.0.0', '2.16.0', '2.29.3', '2.30.0', '3.6.0']
 const ENOUGH = 10_000
@@ -77,13 +77,12 @@ git -C $repo gc -q
 chown -R www-data /w/repos/${name}*.git`
 }
 
-describe.each(SUITES)('nginx of %s', (nginx) => {
+onEachNginx((nginx) => {
   beforeAll(async () => {
-    if (suites().includes(nginx)) await warm(nginx, [`${name}.git`])
+    await warm(nginx, [`${name}.git`])
   })
 
   test.concurrent.each(operations)('$name', async (operation) => {
-    if (!suites().includes(nginx)) return
     const cell = { nginx, git: nginx, protocol: 2 as const, operation }
     const direct = await runCell(cell, 'http://upstream/pub', 'direct')
     expect(direct.code, direct.out).toBe(0)

@@ -5,10 +5,9 @@
 import { readdirSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Pair, startPair } from '../support/pair.ts'
 import {
-  chosen,
   cloneState,
   copyOf,
   makeRepository,
@@ -17,11 +16,12 @@ import {
   ROTTEN,
 } from '../support/repositories.ts'
 import { client, must, results, sh, stack, uniqueId } from '../support/servers.ts'
+import { onEachNginx } from '../support/versions.ts'
 
 const BIG =
   'head -c 3000000 /dev/urandom | git hash-object -w --stdin > big; git update-ref refs/tags/big $(cat big)'
 
-describe.each(chosen())('nginx of %s', (suite) => {
+onEachNginx((suite) => {
   const TRANSFERS = suite === 'trixie' ? 200 : 50
   /** Of what the sidecar streams. */
   const STREAMS = 20

@@ -7,8 +7,9 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { layOutProduct } from '../support/product.ts'
-import { chosen, DIRECT } from '../support/repositories.ts'
+import { DIRECT } from '../support/repositories.ts'
 import { client, must, onThisMachine, sh, uniqueId } from '../support/servers.ts'
+import { onEachNginx } from '../support/versions.ts'
 
 interface Running {
   data: string
@@ -30,7 +31,7 @@ async function until(condition: () => boolean | Promise<boolean>): Promise<void>
   for (let i = 0; i < 300 && !(await condition()); i++) await sleep(100)
 }
 
-describe.each(chosen())('nginx of %s', (suite) => {
+onEachNginx((suite) => {
   const RUN = `${layOutProduct()} run`
   const machine = client(suite)
 

@@ -1,14 +1,15 @@
 /** Out of file descriptors, processes, memory: what the sidecar cannot do is passed, and no git operation fails. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Pair, startPair } from '../support/pair.ts'
-import { chosen, cloneState, copyOf, DIRECT } from '../support/repositories.ts'
+import { cloneState, copyOf, DIRECT } from '../support/repositories.ts'
 import { client, logs, must, results, stack, uniqueId, untilMirrored } from '../support/servers.ts'
+import { onOneNginx } from '../support/versions.ts'
 
 const CLIENTS = 20
 /** Before /usr/bin in a sidecar's PATH. */
 const WRAPPER = '/usr/local/sbin/git'
 
-describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
+onOneNginx((suite) => {
   const sidecar = stack().sidecar[suite] as string
 
   /** What so many clients get at once, each another part of the history; distinct ends of them. */

@@ -3,11 +3,12 @@
  * through the cache is what it gets straight from upstream, and the second time is a hit wherever
  * the operation's row does not say otherwise.
  */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Cell, type CellRun, runCell, through, warm } from '../support/cell.ts'
 import { OPERATIONS } from '../support/operations.ts'
-import { logs, packsMade, results, suites } from '../support/servers.ts'
+import { logs, packsMade, results } from '../support/servers.ts'
 import { GIT_OF, SUITES, type Suite } from '../support/stack.ts'
+import { chosen, onEachNginx } from '../support/versions.ts'
 
 const PROTOCOLS = [0, 1, 2] as const
 const REPOSITORIES = [
@@ -42,9 +43,6 @@ function cellsOf(nginx: Suite): Cell[] {
   ).filter((cell) => FULL || nginx === WHOLE || cell.chosen)
 }
 
-/** One version alone: for the inner loop. */
-const ONLY = process.env.GITCACHE_TEST_NGINX
-
 const ran = new Map<string, number>()
 
 /** What a cell gives straight from upstream, whichever nginx is beside it. */
@@ -57,11 +55,9 @@ function straight(cell: Cell): Promise<CellRun> {
   return run
 }
 
-describe.each(SUITES.filter((suite) => !ONLY || suite === ONLY))('nginx of %s', (nginx) => {
-  const missing = () => !suites().includes(nginx)
-
+onEachNginx((nginx) => {
   beforeAll(async () => {
-    if (!missing()) await warm(nginx, REPOSITORIES)
+    await warm(nginx, REPOSITORIES)
   })
 
   const rows = cellsOf(nginx).map((cell) => ({
@@ -70,7 +66,6 @@ describe.each(SUITES.filter((suite) => !ONLY || suite === ONLY))('nginx of %s', 
   }))
 
   test.concurrent.each(rows)('$title', async ({ cell }) => {
-    if (missing()) return
     const direct = await straight(cell)
     const first = await runCell(cell, through(nginx), 'first')
     const second = await runCell(cell, through(nginx), 'second')
@@ -103,7 +98,7 @@ function difference(run: string, direct: CellRun, cached: CellRun): string[] {
 }
 
 afterAll(() => {
-  for (const nginx of suites().filter((suite) => !ONLY || suite === ONLY)) {
+  for (const nginx of chosen()) {
     for (const git of SUITES) {
       for (const protocol of PROTOCOLS) {
         const key = `nginx of ${nginx}, git ${GIT_OF[git]}, v${protocol}`

@@ -6,11 +6,12 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { docker } from '../support/docker.ts'
 import { type Pair, startPair } from '../support/pair.ts'
-import { chosen, cloneState, copyOf, DIRECT, oidOf } from '../support/repositories.ts'
+import { cloneState, copyOf, DIRECT, oidOf } from '../support/repositories.ts'
 import { client, logs, must, packsMade, results, stack, uniqueId } from '../support/servers.ts'
+import { onOneNginx } from '../support/versions.ts'
 import { ask, fetchV2 } from '../support/wire.ts'
 
 /** Seconds for which it is gone, where that is longer than five rounds. */
@@ -34,7 +35,7 @@ const TLS = [
   { port: 9204, relay: 8446, ca: 'ca', subject: 'upstream', until: '2021' },
 ]
 
-describe.each(chosen().slice(0, 1))('nginx of %s', (suite) => {
+onOneNginx((suite) => {
   const { upstream, dir } = stack()
   const name = uniqueId('unreachable')
   const home = `/w/work/${name}`

@@ -1,15 +1,5 @@
 /** Repositories of a story's own: made on upstream, changed between two requests, waited for. */
-import {
-  client,
-  dataOf,
-  must,
-  results,
-  sh,
-  stack,
-  suites,
-  uniqueId,
-  untilMirrored,
-} from './servers.ts'
+import { client, dataOf, must, results, sh, stack, uniqueId, untilMirrored } from './servers.ts'
 import type { Suite } from './stack.ts'
 
 const LIBRARY = `
@@ -87,12 +77,6 @@ export async function recreate(repository: string, script: string): Promise<void
 
 export async function oidOf(repository: string, revision: string): Promise<string> {
   return onUpstream(repository, `git rev-parse '${revision}'`)
-}
-
-/** All suites, or for the inner loop one. */
-export function chosen(): Suite[] {
-  const only = process.env.GITCACHE_TEST_NGINX
-  return suites().filter((suite) => !only || suite === only)
 }
 
 /** nginx of a suite. */

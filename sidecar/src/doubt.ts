@@ -1,0 +1,134 @@
+/**
+ * What the objects of upstream's answer say once git has indexed them: whether it will still be the
+ * answer to the same request tomorrow. A right checksum says nothing of that.
+ */
+import { writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { type FetchRequest, isWhole } from '../../njs/src/git/fetch-request.ts'
+import { runGit } from './git.ts'
+import { present } from './mirror.ts'
+import { Pass } from './protocol.ts'
+
+export type Doubt =
+  /** Upstream is itself shallow: history ends before the depth that was asked for. */
+  | 'shallow'
+  /** It is older than the tag state in its key: upstream has a cache of packs (Gitaly's lives five minutes). */
+  | 'tags'
+
+/** What the answer says of the boundary beside its pack. */
+export interface Boundary {
+  shallows: readonly string[]
+  unshallows: readonly string[]
+}
+
+/** `tags`: the lines of the tag state. Throws Pass where git cannot tell. */
+export async function doubtOf(
+  dir: string,
+  request: FetchRequest,
+  tags: readonly string[],
+  boundary: Boundary
+): Promise<Doubt | null> {
+  if (await endsEarly(dir, request, boundary)) {
+    return 'shallow'
+  }
+  return (await lacksTags(dir, tags)) ? 'tags' : null
+}
+
+/**
+ * The annotated tags of what is wanted itself. With include-tag upload-pack sends each whose object
+ * is in the pack: pack-objects.c, add_ref_tag.
+ */
+export function tagsOf(wants: readonly string[], tags: readonly string[]): string[] {
+  return annotated(tags)
+    .filter(({ peeled }) => wants.includes(peeled))
+    .map(({ oid }) => oid)
+}
+
+function annotated(tags: readonly string[]): { oid: string; peeled: string }[] {
+  return tags
+    .map((line) => line.split(' '))
+    .filter(({ length }) => length === 3)
+    .map(([oid = '', , peeled = '']) => ({ oid, peeled }))
+}
+
+async function lacksTags(dir: string, tags: readonly string[]): Promise<boolean> {
+  const rows = annotated(tags)
+  if (rows.length === 0) {
+    return false
+  }
+  const there = new Set(await present(dir, rows.flatMap(Object.values)))
+  return rows.some(({ oid, peeled }) => there.has(peeled) && !there.has(oid))
+}
+
+function depthOf({ deepen }: FetchRequest): number {
+  return deepen === null ? Number.POSITIVE_INFINITY : Number(deepen.slice('deepen '.length))
+}
+
+/**
+ * Whether a commit is a boundary that is not as deep as was asked. At depth 1 the wants are one whatever
+ * upstream has; a whole clone is found connected, or not, by index-pack.
+ */
+async function endsEarly(
+  dir: string,
+  request: FetchRequest,
+  { shallows, unshallows }: Boundary
+): Promise<boolean> {
+  const depth = depthOf(request)
+  if (depth === 1 || isWhole(request)) {
+    return false
+  }
+  const clients = request.shallows.filter((oid) => !unshallows.includes(oid))
+  const boundary = [...new Set([...clients, ...shallows])].sort()
+  await writeFile(path.join(dir, 'shallow'), boundary.map((oid) => `${oid}\n`).join(''))
+  const parents = await history(dir, request.wants)
+  if (parents === null) {
+    return true
+  }
+  const depths = depthsFrom(await commitsOf(dir, request.wants), parents)
+  // Without deepen the client's own boundary stays where it is.
+  const early = request.deepen === null ? shallows : boundary
+  return early.some((oid) => (depths.get(oid) ?? Number.POSITIVE_INFINITY) < depth)
+}
+
+/** Parents of each commit that is there; null where a parent is neither there nor behind the boundary. */
+async function history(dir: string, wants: string[]): Promise<Map<string, string[]> | null> {
+  const { code, stdout, stderr } = await ask(dir, ['rev-list', '--parents', '--stdin'], wants)
+  if (code === -1) {
+    throw new Pass('generate', stderr)
+  }
+  if (code !== 0) {
+    return null
+  }
+  const lines = stdout.split('\n').filter(Boolean)
+  return new Map(
+    lines.map((line) => {
+      const [commit = '', ...parents] = line.split(' ')
+      return [commit, parents]
+    })
+  )
+}
+
+/** Of wants that are tags, the commits behind them. */
+async function commitsOf(dir: string, wants: string[]): Promise<string[]> {
+  const batch = ['cat-file', '--batch-check=%(objectname) %(objecttype)']
+  const peeled = wants.map((oid) => `${oid}^{commit}`)
+  const { stdout } = await ask(dir, batch, peeled)
+  return [...stdout.matchAll(/^([0-9a-f]+) commit$/gm)].map(([, oid = '']) => oid)
+}
+
+/** The wants have depth 1. */
+function depthsFrom(wants: string[], parents: Map<string, string[]>): Map<string, number> {
+  const depths = new Map<string, number>()
+  let row = wants
+  for (let depth = 1; row.length > 0; depth++) {
+    const fresh = [...new Set(row)].filter((oid) => !depths.has(oid))
+    for (const oid of fresh) depths.set(oid, depth)
+    row = fresh.flatMap((oid) => parents.get(oid) ?? [])
+  }
+  return depths
+}
+
+function ask(dir: string, args: string[], lines: string[]) {
+  const input = lines.map((line) => `${line}\n`).join('')
+  return runGit(['--git-dir', dir, ...args], { input })
+}

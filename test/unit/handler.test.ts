@@ -1,0 +1,141 @@
+/** The main location's handler in front of an nginx that is not there: what it asks, and where it redirects to. */
+import { mkdirSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { keyOf } from '../../njs/src/git/key.ts'
+import { packFile } from '../../njs/src/stored.ts'
+import { scratch } from '../support/git.ts'
+import { sha256 } from '../support/scope.ts'
+import { fetchOf, oid, V2, v2 } from '../support/wire.ts'
+
+/** By a name that is no literal: njs's types know another Buffer than Node's. */
+const HANDLER = '../../njs/src/nginx/upload-pack.ts'
+const { uploadPack } = (await import(HANDLER)) as { uploadPack(r: object): Promise<void> }
+
+const work = scratch()
+afterAll(work.remove)
+
+const engine = { version: '0.8.9' }
+beforeEach(() => {
+  vi.stubGlobal('njs', engine)
+})
+afterEach(() => {
+  engine.version = '0.8.9'
+  vi.useRealTimers()
+  vi.unstubAllGlobals()
+})
+
+const TAGGED = v2([`want ${oid(1)}`, 'include-tag', 'done'])
+const NAMED = v2([`want ${oid(1)}`, 'done'])
+const YES = '0014acknowledgments\n0008NAK\n0000'
+const NO = `0045ERR upload-pack: not our ref ${oid(1)}`
+
+const keyFor = (body: string, tags: string | null) =>
+  keyOf(sha256, fetchOf(body, V2), tags, 'http://u', '/a.git')
+
+/** What each internal location answers, the first time and then the second. */
+type Answers = Record<string, (string | (() => string))[]>
+
+/** Returns where the request went, what $gitcache_result says, and what was asked on the way. */
+async function handle(body: string, answers: Answers, variables: Record<string, string> = {}) {
+  const asked: string[] = []
+  const went: string[] = []
+  const r = {
+    method: 'POST',
+    uri: '/a.git/git-upload-pack',
+    remoteAddress: '127.0.0.1',
+    headersIn: {
+      'Content-Type': 'application/x-git-upload-pack-request',
+      'Git-Protocol': 'version=2',
+    },
+    headersOut: {},
+    requestBuffer: Buffer.from(body),
+    variables: {
+      request_uri: '/a.git/git-upload-pack',
+      request_id: 'id',
+      gitcache_base: '/a.git',
+      gitcache_enabled: 'on',
+      gitcache_upstream: 'http://u',
+      gitcache_packs: work.dir,
+      gitcache_max_tags: '5000',
+      gitcache_hold: '',
+      gitcache_probes: '',
+      ...variables,
+    } as Record<string, string>,
+    error: () => {},
+    return: (status: number) => went.push(String(status)),
+    internalRedirect: (uri: string) => went.push(uri.split('/').at(-2) ?? ''),
+    subrequest: async (uri: string) => {
+      const location = uri.split('/').at(-2) ?? ''
+      const given = answers[location]?.[asked.filter((one) => one === location).length] ?? ''
+      asked.push(location)
+      const text = typeof given === 'string' ? given : given()
+      return { status: 200, headersOut: {}, responseBuffer: Buffer.from(text) }
+    },
+  }
+  await uploadPack(r)
+  return { went, asked, result: r.variables.gitcache_result }
+}
+
+describe('before anything is asked', () => {
+  test.each([
+    ['disabled', { gitcache_enabled: 'off' }, '0.8.9'],
+    ['no-upstream', { gitcache_upstream: '' }, '0.8.9'],
+    ['njs-version', {}, '0.8.2'],
+    ['njs-version', {}, '0.9.9'],
+  ])('%s: passed', async (reason, variables, version) => {
+    engine.version = version
+    const seen = await handle(NAMED, {}, variables)
+    expect(seen).toEqual({ went: ['pass'], asked: [], result: `pass; reason=${reason}` })
+  })
+
+  test('an njs that may crash is used where the operator says so', async () => {
+    engine.version = '0.8.2'
+    const answers = { prepare: ['{"state":"pass","reason":"busy"}'] }
+    const seen = await handle(NAMED, answers, { gitcache_njs_override: 'on' })
+    expect(seen).toMatchObject({ asked: ['prepare'], result: 'pass; reason=busy' })
+  })
+})
+
+describe('a yes that has grown old while the sidecar worked', () => {
+  const ready = JSON.stringify({ state: 'ready', key: keyFor(TAGGED, '0000') })
+
+  async function answered(seconds: number, probe: string[], tags: string[]) {
+    vi.useFakeTimers({ toFake: ['Date'] })
+    const prepare = () => {
+      vi.setSystemTime(Date.now() + seconds * 1000)
+      return ready
+    }
+    return handle(TAGGED, { probe, tags, prepare: [prepare] })
+  }
+
+  test('young, it is not asked again', async () => {
+    const seen = await answered(29, [YES], ['0000'])
+    expect(seen.asked).toEqual(['probe', 'tags', 'prepare'])
+    expect(seen).toMatchObject({ went: ['405'], result: 'hit' })
+  })
+
+  test('given again, the answer is served', async () => {
+    const seen = await answered(31, [YES, YES], ['0000', '0000'])
+    expect(seen.asked).toEqual(['probe', 'tags', 'prepare', 'probe', 'tags'])
+    expect(seen).toMatchObject({ went: ['405'], result: 'hit' })
+  })
+
+  test.each([
+    ['taken back', [YES, NO], ['0000', '0000']],
+    ['not answered', [YES, ''], ['0000', '0000']],
+    ['with other tags', [YES, YES], ['0000', `003d${oid(2)} refs/tags/new\n0000`]],
+  ])('%s: passed', async (_, probes, tags) => {
+    const seen = await answered(31, probes, tags)
+    expect(seen).toMatchObject({ went: ['pass'], result: 'pass; reason=stale' })
+  })
+})
+
+test('what is stored is served after a yes, and not before', async () => {
+  const key = keyFor(NAMED, null)
+  mkdirSync(path.dirname(packFile(work.dir, key)), { recursive: true })
+  writeFileSync(packFile(work.dir, key), 'x')
+  expect(await handle(NAMED, { probe: [YES] })).toMatchObject({ went: ['405'], result: 'hit' })
+  const refused = await handle(NAMED, { probe: [NO] })
+  expect(refused).toMatchObject({ went: ['pass'], result: 'pass; reason=refused' })
+})
