@@ -9,7 +9,7 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
 import pLimit from 'p-limit'
-import type { Faults } from './faults.ts'
+import { type Faults, isForNow } from './faults.ts'
 import type { Layout } from './layout.ts'
 import { packSum } from './pack-check.ts'
 import { packData } from './pack-data.ts'
@@ -22,21 +22,32 @@ const FLUSH = '0000'
 const PAUSE = 20
 const SHARE = 3
 
+/** Answers that are looked at, at once. */
+const MAX_OPEN = 16
+
 /** Takes all answers away from nginx where the machine was started anew. */
-export async function hideAfterBoot(dirs: Layout): Promise<void> {
+export async function hideAfterBoot(dirs: Layout, faults: Faults): Promise<void> {
   const file = path.join(dirs.run, 'boot')
   const now = await readFile(BOOT_ID, 'utf8').catch(() => '')
   const before = await readFile(file, 'utf8').catch(() => null)
   if (before !== null && before !== now) {
     for (const shard of await shardsOf(dirs.packs)) {
-      const hidden = path.join(dirs.unchecked, shard)
-      await mkdir(hidden, { recursive: true, mode: 0o750 })
-      for (const name of await readdir(path.join(dirs.packs, shard))) {
-        await rename(path.join(dirs.packs, shard, name), path.join(hidden, name))
-      }
+      await hide(dirs, shard).catch(async (error: unknown) => {
+        // The disk is full, or broken: what cannot be hidden goes.
+        faults('GITCACHE_STORE', error)
+        await rm(path.join(dirs.packs, shard), { recursive: true, force: true })
+      })
     }
   }
-  await writeFile(file, now)
+  await writeFile(file, now).catch((error: unknown) => faults('GITCACHE_STORE', error))
+}
+
+async function hide(dirs: Layout, shard: string): Promise<void> {
+  const hidden = path.join(dirs.unchecked, shard)
+  await mkdir(hidden, { recursive: true })
+  for (const name of await readdir(path.join(dirs.packs, shard))) {
+    await rename(path.join(dirs.packs, shard, name), path.join(hidden, name))
+  }
 }
 
 /** Gives back what was hidden and looks whole. */
@@ -44,21 +55,19 @@ export async function showChecked(dirs: Layout, faults: Faults): Promise<void> {
   for (const shard of await shardsOf(dirs.unchecked)) {
     const from = path.join(dirs.unchecked, shard)
     const to = path.join(dirs.packs, shard)
-    await mkdir(to, { recursive: true, mode: 0o750 })
+    await mkdir(to, { recursive: true })
     const names = await readdir(from)
     // What says whose an answer is comes first, as when it was stored.
     const tags = names.filter((name) => readAnswerName(name)?.tag)
     await Promise.all(tags.map((name) => rename(path.join(from, name), path.join(to, name))))
-    await Promise.all(
-      names.map(async (name) => {
-        if (readAnswerName(name)?.tag !== '') return
-        if (await looksWhole(path.join(from, name)).catch(() => false)) {
-          await rename(path.join(from, name), path.join(to, name))
-        } else {
-          faults('GITCACHE_PACK_DAMAGED', 'its ends', { key: name })
-        }
-      })
-    )
+    const answers = names.filter((name) => readAnswerName(name)?.tag === '')
+    await pLimit(MAX_OPEN).map(answers, async (name) => {
+      if (await looksWhole(path.join(from, name)).catch(() => false)) {
+        await rename(path.join(from, name), path.join(to, name))
+      } else {
+        faults('GITCACHE_PACK_DAMAGED', 'its ends', { key: name })
+      }
+    })
     await rm(from, { recursive: true, force: true })
   }
 }
@@ -125,9 +134,6 @@ async function looksWhole(file: string): Promise<boolean> {
   }
 }
 
-/** It is gone meanwhile, or cannot be looked at now: nothing is wrong with the answer. */
-const NO_FAULT = new Set(['ENOENT', 'EMFILE', 'ENFILE', 'ENOMEM'])
-
 /** What its pack says of itself is true. */
 export async function isWhole(file: string): Promise<boolean> {
   try {
@@ -138,6 +144,7 @@ export async function isWhole(file: string): Promise<boolean> {
     }
     return sums.some((sum) => sum.isRight())
   } catch (error) {
-    return NO_FAULT.has((error as NodeJS.ErrnoException).code ?? '')
+    // It is gone meanwhile, or cannot be looked at now.
+    return (error as NodeJS.ErrnoException).code === 'ENOENT' || isForNow(error)
   }
 }

@@ -183,7 +183,10 @@ export function openAnswers(parts: Parts): Answers {
   async function make(asked: Work, commit: Commit): Promise<void> {
     const work = leadersWork(asked)
     for (;;) {
-      const mirror = await mirrors.find(work.name)
+      const mirror = await mirrors.find(work.name).catch((error: unknown) => {
+        // What we know of the repository is not for who has not been probed.
+        throw work.probed ? error : new ProbeFirst()
+      })
       if (mirror !== null) {
         return mirrors.using(work.name, () => update(mirror, work, commit))
       }

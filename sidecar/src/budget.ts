@@ -71,13 +71,17 @@ export function openBudget(parts: BudgetParts): Budget {
 
   async function scan(): Promise<void> {
     for (const shard of await shardsOf(dirs.packs)) {
-      const names = (await readdir(path.join(dirs.packs, shard))).map(readAnswerName)
-      const tags = new Map(names.flatMap((name) => (name?.tag ? [[name.key, name.tag]] : [])))
-      const keys = names.flatMap((name) => (name?.tag === '' ? [name.key] : []))
-      await Promise.all(keys.map((key) => note(path.join(dirs.packs, shard, key), key, tags)))
-      const orphans = [...tags].filter(([key]) => !packs.has(key))
-      await Promise.all(orphans.map(([key, tag]) => removeOrphan(shard, key, tag)))
+      await scanShard(shard).catch((error: unknown) => faults('GITCACHE_EVICT', error))
     }
+  }
+
+  async function scanShard(shard: string): Promise<void> {
+    const names = (await readdir(path.join(dirs.packs, shard))).map(readAnswerName)
+    const tags = new Map(names.flatMap((name) => (name?.tag ? [[name.key, name.tag]] : [])))
+    const keys = names.flatMap((name) => (name?.tag === '' ? [name.key] : []))
+    await Promise.all(keys.map((key) => note(path.join(dirs.packs, shard, key), key, tags)))
+    const orphans = [...tags].filter(([key]) => !packs.has(key))
+    await Promise.all(orphans.map(([key, tag]) => removeOrphan(shard, key, tag)))
   }
 
   /** Of an earlier life. One that is being stored has its tag first. */
@@ -96,11 +100,12 @@ export function openBudget(parts: BudgetParts): Budget {
   }
 
   async function measure(): Promise<void> {
-    measured = { mirrors: await mirrors.sizes(), tmp: await sizeOf(dirs.tmp), at: Date.now() }
+    const at = performance.now()
+    measured = { mirrors: await mirrors.sizes(), tmp: await sizeOf(dirs.tmp), at }
   }
 
   async function look(): Promise<void> {
-    if (Date.now() - measured.at > MEASURE) await measure()
+    if (performance.now() - measured.at > MEASURE) await measure()
     await trim()
   }
 
@@ -149,9 +154,15 @@ export function openBudget(parts: BudgetParts): Budget {
     if (tooMuch < before) log.info({ bytes: before - tooMuch }, 'evicted')
   }
 
+  /** What cannot be removed still counts. */
   async function drop(key: string, pack: Stored): Promise<number> {
+    try {
+      await store.remove(key, pack.tag)
+    } catch (error) {
+      faults('GITCACHE_EVICT', error)
+      return 0
+    }
     packs.delete(key)
-    await store.remove(key, pack.tag)
     metrics.evicted('answer')
     return pack.bytes
   }

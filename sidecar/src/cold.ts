@@ -33,10 +33,13 @@ export async function answerFromUpstream(
 ): Promise<string | null> {
   const { store, jobs, metrics, faults } = parts
   const begun = Date.now()
-  const answer = await askTwice(work)
+  // Before upstream is asked: what it says is older than a purge that comes meanwhile.
   const spool = await store.create(work.name.repository).catch((error: unknown) => {
-    answer.source.kill()
     throw asPass(faults, error)
+  })
+  const answer = await askTwice(work).catch(async (error: unknown) => {
+    await spool.abandon()
+    throw error
   })
   const job = jobs.open(work, spool, true)
   const checking = check(parts, work, job, say(parts, job, work, commit))

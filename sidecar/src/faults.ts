@@ -48,6 +48,11 @@ export interface FaultFields {
 /** MUST NOT be given anything with credentials in it. */
 export type Faults = (code: FaultCode, error: unknown, fields?: FaultFields) => void
 
+/** Want of descriptors or memory: nothing is wrong with the file. */
+export function isForNow(error: unknown): boolean {
+  return /^(EMFILE|ENFILE|ENOMEM|EAGAIN)$/.test((error as NodeJS.ErrnoException)?.code ?? '')
+}
+
 /** An error on the way to a stored answer, as a pass; what is no pass yet is the machine's fault. */
 export function asPass(faults: Faults, error: unknown): Pass {
   if (error instanceof Pass) {

@@ -149,9 +149,11 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
   }
 
   function startFetch(state: FetchState, source: FetchSource): Promise<FetchOutcome> {
-    const run = limit(turnOf(state.name), () => fetchWanted(state, source)).finally(() => {
-      state.fetching = null
-    })
+    const run = limit
+      .fetch(turnOf(state.name), () => fetchWanted(state, source))
+      .finally(() => {
+        state.fetching = null
+      })
     state.fetching = run.catch(() => 'failed' as const)
     return run
   }
@@ -242,7 +244,7 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
     request: FetchRequest,
     oids: string[]
   ): Promise<Lacking> {
-    const outcome = await limit(turnOf(state.name), () => byOid(state, source, oids))
+    const outcome = await limit.fetch(turnOf(state.name), () => byOid(state, source, oids))
     const lacks = await look(state, request, [])
     if (lacks.oids.length > 0 || lacks.contents) {
       throw new Pass(outcome === 'ok' ? 'not-in-mirror' : 'fetch-failed')
@@ -255,7 +257,7 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
     source: FetchSource,
     have: string[]
   ): Promise<void> {
-    await limit(turnOf(state.name), () => byOid(state, source, have))
+    await limit.fetch(turnOf(state.name), () => byOid(state, source, have))
     const known = await limit.look(turnOf(state.name), () => present(state.dir, have))
     if (known.length === 0) {
       throw new Pass('not-in-mirror')

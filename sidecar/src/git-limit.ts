@@ -10,6 +10,8 @@ type Limited = <T>(turn: string, work: () => Promise<T>) => Promise<T>
 export interface GitLimit extends Limited {
   /** A short question to a mirror: as many more at once, so that none waits for somebody's pack. */
   look: Limited
+  /** What waits for upstream, which may be slow: as many more, so that no pack waits for it. */
+  fetch: Limited
   running(): number
   waiting(): number
 }
@@ -28,13 +30,15 @@ interface Bounds {
 
 export function gitLimit(processes: number, queueLength: number): GitLimit {
   const packs = openQueue({ processes, perTurn: processes, queueLength })
+  const fetches = openQueue({ processes, perTurn: processes, queueLength })
   // One mirror on a slow disk must not hold up the questions to all others.
   const perTurn = Math.max(1, processes - 1)
   const looks = openQueue({ processes, perTurn, queueLength: Number.POSITIVE_INFINITY })
   return Object.assign(packs.limited, {
     look: looks.limited,
-    running: packs.running,
-    waiting: packs.waiting,
+    fetch: fetches.limited,
+    running: () => packs.running() + fetches.running(),
+    waiting: () => packs.waiting() + fetches.waiting(),
   })
 }
 

@@ -136,7 +136,11 @@ function killGroup(pid: number): void {
 /** Process groups and their arguments. */
 const running = new Map<number, string[]>()
 
+let ended = false
+
+/** And none is started any more. */
 export function killAllGit(): void {
+  ended = true
   for (const pid of running.keys()) killGroup(pid)
 }
 
@@ -171,8 +175,8 @@ function notStarted(done: GitProcess['done']): GitProcess {
 
 /** Node throws where memory runs out, and tells of most else by an event. */
 function started(command: string, args: string[], { env }: GitOptions): ChildProcess | Error {
-  if (!canSpawn()) {
-    return new Error('too many open files')
+  if (ended || !canSpawn()) {
+    return new Error(ended ? 'the sidecar ends' : 'too many open files')
   }
   try {
     return spawn(command, args, {

@@ -30,6 +30,13 @@ export interface AnswerSource {
   kill(): void
 }
 
+export interface Hearer {
+  /** The client did not ask for no-progress. */
+  progress: boolean
+  /** It was he who was answered: what upstream says beside its answer is for him. */
+  first: boolean
+}
+
 /** A piece that is not spooled, and how many spooled bytes come before it. */
 interface Aside extends Piece {
   at: number
@@ -144,7 +151,7 @@ export class Job {
       this.#events.emit('change')
       if (this.answer.failed && !(this.#relay && this.#hasBegun())) return
       // All that comes after it are an error's words.
-      if (this.#errorBytes > MAX_ERROR) return
+      if (this.#errorBytes > MAX_ERROR) throw new Pass('not-ready', 'an error without end')
     }
   }
 
@@ -245,12 +252,12 @@ export class Job {
    * Sends the answer from byte 0; cuts the connection where the answer breaks off. Returns how many
    * bytes of the answer itself were sent.
    */
-  async send(response: ServerResponse, progress: boolean): Promise<number> {
+  async send(response: ServerResponse, hearer: Hearer): Promise<number> {
     const reader = { sent: 0 }
     this.#readers.add(reader)
     response.once('close', () => this.#events.emit('change'))
     try {
-      await this.#sendAll(response, reader, progress)
+      await this.#sendAll(response, reader, hearer)
     } finally {
       this.#readers.delete(reader)
       this.#events.emit('change')
@@ -262,7 +269,7 @@ export class Job {
   async #sendAll(
     response: ServerResponse,
     reader: { sent: number },
-    progress: boolean
+    hearer: Hearer
   ): Promise<void> {
     const buffer = Buffer.allocUnsafe(CHUNK)
     let asides = 0
@@ -276,7 +283,11 @@ export class Job {
       const until = aside?.at ?? this.#size
       if (aside !== undefined && reader.sent === aside.at) {
         asides += 1
-        const heard = progress || aside.kind !== 'progress'
+        if (aside.kind === 'error' && !hearer.first) {
+          response.destroy()
+          return
+        }
+        const heard = this.#isFor(hearer, aside)
         // While there is progress upload-pack sends no keep-alives: who wants none would hear nothing.
         if (heard || Date.now() - spoken >= KEEP_ALIVE_AFTER) {
           await written(response, heard ? aside.bytes : KEEP_ALIVE)
@@ -298,6 +309,12 @@ export class Job {
         await this.#change()
       }
     }
+  }
+
+  /** Upstream may greet a client by name: of its words others are given what git itself says. */
+  #isFor({ progress, first }: Hearer, { kind, bytes }: Aside): boolean {
+    if (kind !== 'progress') return true
+    return progress && (first || !this.#relay || isGitsProgress(bytes))
   }
 
   /** What is spooled, as it comes. Throws where not all of the answer comes, or the disk did not take it. */
@@ -349,6 +366,14 @@ export class Job {
       this.#spool.handle.close().catch(() => {})
     }
   }
+}
+
+/** Whole lines of progress.c and of pack-objects' sum, in a packet of band 2. */
+const PROGRESS =
+  /^(?:(?:(?:Enumerating|Counting|Compressing) objects: [\d %()/,]*(?:done\.)?|Total \d+ \(delta \d+\), reused \d+ \(delta \d+\)(?:, pack-reused \d+(?: \(from \d+\))?)?)? *[\r\n]+)+$/
+
+function isGitsProgress(packet: Uint8Array): boolean {
+  return PROGRESS.test(Buffer.from(packet).toString('latin1', 5))
 }
 
 /** Or the client is gone: Node forgets the callback of a write between the socket's end and `close`. */

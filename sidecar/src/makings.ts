@@ -3,8 +3,7 @@ import { mkdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import pLimit from 'p-limit'
 import type { Faults } from './faults.ts'
-import { type Fetches, type FetchState, turnOf } from './fetches.ts'
-import type { GitLimit } from './git-limit.ts'
+import type { Fetches, FetchState } from './fetches.ts'
 import { type Layout, temporaryName } from './layout.ts'
 import { exists, type FetchOutcome, type FetchSource, finishMirror, initMirror } from './mirror.ts'
 import { withResolvers } from './resolvers.ts'
@@ -42,7 +41,6 @@ export interface Makings {
 
 export interface MakingParts {
   dirs: Layout
-  limit: GitLimit
   whenToMake: WhenToMake
   measured: Fetches['measured']
   soundness: Soundness
@@ -56,12 +54,15 @@ export interface MakingParts {
 const RETRY_AFTER = 5000
 /** Mirrors of clones that are finished at once: upstream is asked for their refs, and may be slow. */
 const MAX_SEEDING = 8
+/** Mirrors that upstream sends whole at once: nobody waits for them, and they take long. */
+const MAX_FETCHING = 2
 const DAY = 24 * 3600 * 1000
 const MAX_MISSES = 16
 
 export function openMakings(parts: MakingParts): Makings {
-  const { dirs, limit, whenToMake, soundness } = parts
+  const { dirs, whenToMake, soundness } = parts
   const seeding = pLimit(MAX_SEEDING)
+  const fetching = pLimit(MAX_FETCHING)
 
   /** `seed`: a repository under tmp/ to begin with. Nothing of it is left where it fails. */
   async function make(
@@ -116,7 +117,7 @@ export function openMakings(parts: MakingParts): Makings {
     const pays = whenToMake === 'always' || (whenToMake === 'second-miss' && keys > 1)
     if (pays && state.making === null && now >= state.notBefore) {
       const { purges } = state
-      start(state, () => limit(turnOf(state.name), () => make(state, source, purges, null)))
+      start(state, () => fetching(() => make(state, source, purges, null)))
     }
   }
 

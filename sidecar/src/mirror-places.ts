@@ -1,6 +1,7 @@
 /** Mirrors as they lie on disk, `mirrors/ab/<id>.git`: those of an earlier life too. */
 import { readdir, readFile, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
+import { isForNow } from './faults.ts'
 import { killGitIn } from './git.ts'
 import { type Layout, temporaryName } from './layout.ts'
 import { type MirrorName, NAME_FILE } from './mirror.ts'
@@ -14,20 +15,24 @@ export async function allMirrors(dirs: Layout): Promise<string[]> {
   return found
 }
 
-/** Whose it is; null where that cannot be read. */
+/** Whose it is; null where that cannot be read. Throws where it cannot be read just now. */
 export async function nameOf(dir: string): Promise<MirrorName | null> {
   try {
     return JSON.parse(await readFile(path.join(dir, NAME_FILE), 'utf8')) as MirrorName
-  } catch {
+  } catch (error) {
+    if (isForNow(error)) throw error
     return null
   }
 }
 
 /** Of a repository's path on any upstream, in each object format. */
 export async function mirrorsOf(dirs: Layout, repository: string): Promise<string[]> {
-  const all = await allMirrors(dirs)
-  const names = await Promise.all(all.map(nameOf))
-  return all.filter((_, i) => names[i]?.repository === repository)
+  const found: string[] = []
+  // One after the other: there may be more of them than files that can be open.
+  for (const dir of await allMirrors(dirs)) {
+    if ((await nameOf(dir))?.repository === repository) found.push(dir)
+  }
+  return found
 }
 
 /** At once for all who look for it; who reads it already fails, and what works on it is ended. */
@@ -38,5 +43,5 @@ export async function discardMirror(dirs: Layout, dir: string): Promise<void> {
     () => true,
     () => false
   )
-  if (moved) await rm(aside, { recursive: true, force: true })
+  await rm(moved ? aside : dir, { recursive: true, force: true })
 }

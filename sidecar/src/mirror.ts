@@ -116,10 +116,12 @@ export async function indexPack(
   return code === 0 ? 'sound' : broken ? 'broken' : 'damaged'
 }
 
+const DAY = 24 * 3600 * 1000
 const WITH_BITMAP = ['--write-midx', '--write-bitmap-index']
 
-/** What makes generation cheap: bitmaps and a commit-graph. git-repack(1), git-commit-graph(1). */
-export function improve(dir: string): Promise<GitResult> {
+/** What makes generation cheap: packed refs, bitmaps and a commit-graph. git-repack(1), git-commit-graph(1). */
+export async function improve(dir: string): Promise<GitResult> {
+  await git(dir, ['pack-refs', '--all'], { idle: true })
   return repack(dir, ['--geometric=2'])
 }
 
@@ -136,8 +138,19 @@ async function repack(dir: string, how: string[]): Promise<GitResult> {
   return repacked.code === 0 ? graph : repacked
 }
 
-/** Refs that keep what was fetched by id. */
+/** Refs that keep what was fetched by id: `refs/keep/2026-11-23/<oid>`, the day it was. */
 export const KEEP = 'refs/keep'
+
+function keepRef(oid: string, now = new Date()): string {
+  return `${KEEP}/${now.toISOString().slice(0, 10)}/${oid}`
+}
+
+/** Those of days that end before this time, milliseconds since the epoch. */
+export async function keepRefsBefore(dir: string, time: number): Promise<string[]> {
+  const { stdout } = await git(dir, ['for-each-ref', '--format=%(refname)', KEEP])
+  const isOld = (ref: string) => !(Date.parse(ref.split('/')[2] ?? '') + DAY > time)
+  return stdout.split('\n').filter(Boolean).filter(isOld)
+}
 
 export function deleteRefs(dir: string, refs: string[]): Promise<GitResult> {
   const input = refs.map((ref) => `delete ${ref}\n`).join('')
@@ -175,7 +188,7 @@ export function fetchByOid(
   return fetch(
     dir,
     source,
-    oids.map((oid) => `${oid}:${KEEP}/${oid}`)
+    oids.map((oid) => `${oid}:${keepRef(oid)}`)
   )
 }
 

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import { stat, utimes } from 'node:fs/promises'
 import path from 'node:path'
+import { LRUCache } from 'lru-cache'
 import type { LimitFunction } from 'p-limit'
 import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
 import type { Faults } from './faults.ts'
@@ -79,6 +80,7 @@ export interface Mirrors {
 const HOUR = 3600 * 1000
 /** Repositories that are remembered, so that memory does not grow with those ever asked for. */
 const MAX_ENTRIES = 10_000
+const MAX_COUNTED = 50_000
 
 export interface MirrorParts {
   dirs: Layout
@@ -110,7 +112,6 @@ export function openMirrors(parts: MirrorParts): Mirrors {
   const { measured } = fetches
   const makings = openMakings({
     dirs,
-    limit,
     whenToMake,
     measured,
     soundness,
@@ -119,6 +120,8 @@ export function openMirrors(parts: MirrorParts): Mirrors {
     shallow: setShallow,
   })
   const entries = new Map<string, Entry>()
+  /** Of directories, and when they were as they were counted. */
+  const counted = new LRUCache<string, { stamp: string; bytes: number }>({ max: MAX_COUNTED })
 
   function entryOf(name: MirrorName): Entry {
     const id = createHash('sha256')
@@ -221,9 +224,28 @@ export function openMirrors(parts: MirrorParts): Mirrors {
       const noted = await stat(path.join(dir, NAME_FILE)).catch(() => null)
       const made = noted ?? (await stat(dir).catch(() => null))
       const used = Math.max(entryAt(dir)?.used ?? 0, made?.mtimeMs ?? 0)
-      if (made !== null) found.push({ dir, bytes: await sizeOf(dir), used })
+      if (made !== null) found.push({ dir, bytes: await bytesOf(dir), used })
     }
     return found
+  }
+
+  /** Ten thousand mirrors have a million files: they are counted again where packs or refs have come. */
+  async function bytesOf(dir: string): Promise<number> {
+    const places = [dir, path.join(dir, 'objects/pack')]
+    const times = await Promise.all(
+      places.map((place) =>
+        stat(place).then(
+          ({ mtimeMs }) => mtimeMs,
+          () => 0
+        )
+      )
+    )
+    const stamp = times.join()
+    const known = counted.get(dir)
+    if (known?.stamp === stamp && !times.includes(0)) return known.bytes
+    const bytes = await sizeOf(dir)
+    counted.set(dir, { stamp, bytes })
+    return bytes
   }
 
   async function remove(dir: string): Promise<boolean> {

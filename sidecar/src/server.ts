@@ -55,7 +55,10 @@ export function createSidecarServer(parts: ServerParts): Server {
     const { job, work, result } = reader
     // Its head goes out with the first byte: what fails before is a 500, and nginx passes.
     response.setHeader('content-type', 'application/x-git-upload-pack-result')
-    const bytes = await job.send(response, work.progress)
+    const bytes = await job.send(response, {
+      progress: work.progress,
+      first: result === 'miss',
+    })
     const seen = { id: work.id, upstream: work.name.upstream, repo: work.path, since: work.since }
     requests.sent(seen, result, bytes, response.writableEnded)
   }
@@ -82,6 +85,8 @@ export function createSidecarServer(parts: ServerParts): Server {
         return { state: 'refused', status: error.status, retryAfter: error.retryAfter }
       }
       if (error instanceof Pass) return { state: 'pass', reason: error.reason }
+      // Its client has hung up before nginx had sent all.
+      if (response.destroyed) return { state: 'pass', reason: 'error' }
       if (error instanceof WrongOrder) {
         faults('GITCACHE_ORDER', error)
         return { state: 'pass', reason: 'sidecar' }

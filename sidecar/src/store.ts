@@ -32,6 +32,8 @@ export interface SpoolFile {
   commit(key: string): Promise<void>
   /** Unlinked; who reads from the handle goes on reading. */
   drop(): Promise<void>
+  /** Nobody writes or reads it. */
+  abandon(): Promise<void>
 }
 
 /** A repository's name in the names of its answers: those of its path on any upstream. */
@@ -118,6 +120,10 @@ export function openStore(dirs: Layout): Store {
       return {
         handle,
         drop,
+        abandon: async () => {
+          await handle.close().catch(() => {})
+          await drop()
+        },
         commit: async (key) => {
           await handle.sync()
           if (purges.get(tag) !== purged) return drop()

@@ -7,7 +7,7 @@ import path from 'node:path'
 import type { LimitFunction } from 'p-limit'
 import type { Faults } from './faults.ts'
 import type { GitResult } from './git.ts'
-import { deleteRefs, improve, KEEP, type MirrorName, prune } from './mirror.ts'
+import { deleteRefs, improve, keepRefsBefore, type MirrorName, prune } from './mirror.ts'
 import type { MirrorSize, Mirrors } from './mirrors.ts'
 import type { Store } from './store.ts'
 
@@ -81,7 +81,7 @@ async function tendOne(
         repo: name.repository,
       })
   }
-  const old = await oldKeepRefs(dir, now)
+  const old = await keepRefsBefore(dir, now - KEEP_AGE)
   if (old.length > 0) tell(await deleteRefs(dir, old))
   const packs = await readdir(path.join(dir, 'objects/pack'))
   if (await isPruneDue(dir, now)) {
@@ -92,17 +92,6 @@ async function tendOne(
   } else if (packs.filter((file) => file.endsWith('.pack')).length >= MANY_PACKS) {
     tell(await improve(dir))
   }
-}
-
-async function oldKeepRefs(dir: string, now: number): Promise<string[]> {
-  const names = await readdir(path.join(dir, KEEP)).catch(() => [])
-  const ages = await Promise.all(
-    names.map(async (name) => {
-      const info = await stat(path.join(dir, KEEP, name)).catch(() => null)
-      return info === null ? 0 : now - info.mtimeMs
-    })
-  )
-  return names.filter((_, i) => (ages[i] ?? 0) > KEEP_AGE).map((name) => `${KEEP}/${name}`)
 }
 
 /** The first time counts from now. */

@@ -1,6 +1,6 @@
 /** Asks upstream over HTTP for requests that njs does not read: the sidecar's `Upstream`. */
 import { randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import type { IncomingHttpHeaders } from 'node:http'
 import { isIP } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -22,13 +22,24 @@ const ENOUGH = 64 * 1024
 const GATHER = 4
 const MAX_ANSWER = 4 * 1024 * 1024
 const TIMEOUT = 30_000
-const dispatchers = new Map<string, Dispatcher>()
+const dispatchers = new Map<string, { dispatcher: Dispatcher; made: string }>()
 
+/** Certificates are renewed while we run: made anew where a file has changed, as each git reads it anew. */
 export function dispatcherOf(upstream: Upstream): Dispatcher {
+  const files = [upstream.caFile, upstream.clientCert, upstream.clientKey]
+  const made = files
+    .map((file) => file && statSync(file, { throwIfNoEntry: false })?.mtimeMs)
+    .join()
   const known = dispatchers.get(upstream.name)
-  if (known !== undefined) {
-    return known
+  if (known?.made === made) {
+    return known.dispatcher
   }
+  const dispatcher = newDispatcher(upstream)
+  dispatchers.set(upstream.name, { dispatcher, made })
+  return dispatcher
+}
+
+function newDispatcher(upstream: Upstream): Dispatcher {
   const { hostname } = new URL(upstream.url)
   const tls = {
     ...(upstream.caFile ? { ca: readFileSync(upstream.caFile) } : {}),
@@ -36,15 +47,13 @@ export function dispatcherOf(upstream: Upstream): Dispatcher {
     ...(upstream.clientKey ? { key: readFileSync(upstream.clientKey) } : {}),
   }
   // No connection is kept: where upstream has closed one, a POST fails, and with it all who wait.
-  const fresh = upstream.proxy
+  return upstream.proxy
     ? new ProxyAgent({
         uri: upstream.proxy,
         requestTls: isIP(hostname) === 0 ? { ...tls, servername: hostname } : tls,
         pipelining: 0,
       })
     : new Agent({ connect: connector(tls), pipelining: 0 })
-  dispatchers.set(upstream.name, fresh)
-  return fresh
 }
 
 /** A certificate is for the host in the URL; undici would take the Host header, which is nginx's. */
@@ -63,12 +72,12 @@ export function askUpstream(
   const common = Object.fromEntries(forwardedHeaders(headers, upstream))
   if (typeof protocol === 'string') common['git-protocol'] = protocol
 
-  /** The whole body of a 200; redirects are not followed. */
+  /** The whole body of a 200, the status of any other answer, null of none; redirects are not followed. */
   async function ask(
     method: 'GET' | 'POST',
     service: string,
     body?: string
-  ): Promise<Buffer | null> {
+  ): Promise<Buffer | number | null> {
     const type = 'application/x-git-upload-pack-request'
     try {
       const answer = await request(upstream.url + path + service, {
@@ -79,21 +88,25 @@ export function askUpstream(
         signal: AbortSignal.timeout(TIMEOUT),
       })
       const bytes = await readBounded(answer.body)
-      return answer.statusCode === 200 && bytes !== null
-        ? decode(bytes, answer.headers['content-encoding'])
-        : null
+      if (answer.statusCode !== 200) return answer.statusCode
+      return bytes === null ? null : decode(bytes, answer.headers['content-encoding'])
     } catch {
       return null
     }
   }
 
   return {
-    probe: async (body) =>
-      (await ask('POST', '/git-upload-pack', body))?.toString('latin1') ?? null,
-    lsRefs: async (body) => (await ask('POST', '/git-upload-pack', body))?.toString() ?? null,
+    probe: async (body) => {
+      const said = await ask('POST', '/git-upload-pack', body)
+      return Buffer.isBuffer(said) ? said.toString('latin1') : said
+    },
+    lsRefs: async (body) => {
+      const said = await ask('POST', '/git-upload-pack', body)
+      return Buffer.isBuffer(said) ? said.toString() : null
+    },
     advertisement: async () => {
-      const bytes = await ask('GET', '/info/refs?service=git-upload-pack')
-      return bytes === null ? null : utf8Source(bytes)
+      const said = await ask('GET', '/info/refs?service=git-upload-pack')
+      return Buffer.isBuffer(said) ? utf8Source(said) : null
     },
     unknownOid: (digits) => randomBytes(digits / 2).toString('hex'),
     maxTags,

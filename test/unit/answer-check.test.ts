@@ -1,5 +1,5 @@
 /** Stored answers that a crash has shortened or changed are found before they are served. */
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import fc from 'fast-check'
 import { afterAll, expect, test } from 'vitest'
@@ -90,16 +90,16 @@ test('after a new start of the machine nginx sees nothing that was not looked at
       .filter((entry) => entry.isFile() && !entry.name.includes('.'))
       .map(({ name }) => name)
       .sort()
-  await hideAfterBoot(dirs)
+  await hideAfterBoot(dirs, note)
   put(1, ANSWERS.sha1)
   put(2, ANSWERS.sha1.subarray(0, -10))
   const flipped = Buffer.from(ANSWERS.sha256)
   flipped[flipped.length - 100] = (flipped[flipped.length - 100] ?? 0) ^ 1
   put(3, flipped)
-  await hideAfterBoot(dirs)
+  await hideAfterBoot(dirs, note)
   expect(stored()).toEqual([1, 2, 3].map(key))
   writeFileSync(path.join(dirs.run, 'boot'), 'another')
-  await hideAfterBoot(dirs)
+  await hideAfterBoot(dirs, note)
   expect(stored()).toEqual([])
   await showChecked(dirs, note)
   expect(stored()).toEqual([1, 3].map(key))
@@ -107,4 +107,17 @@ test('after a new start of the machine nginx sees nothing that was not looked at
   expect(stored()).toEqual([key(1)])
   expect(faults).toEqual(['GITCACHE_PACK_DAMAGED', 'GITCACHE_PACK_DAMAGED'])
   expect(readFileSync(path.join(dirs.packs, '11', key(1)))).toEqual(ANSWERS.sha1)
+})
+
+test('answers that cannot be hidden after a new start of the machine go', async () => {
+  const dirs = await prepareLayout(path.join(work.dir, 'full'))
+  const faults: string[] = []
+  const key = '1'.repeat(64)
+  mkdirSync(path.join(dirs.packs, '11'))
+  writeFileSync(path.join(dirs.packs, '11', key), ANSWERS.sha1)
+  writeFileSync(path.join(dirs.run, 'boot'), 'another')
+  rmSync(dirs.unchecked, { recursive: true })
+  writeFileSync(dirs.unchecked, '')
+  await hideAfterBoot(dirs, (code) => faults.push(code))
+  expect([readdirSync(dirs.packs), faults]).toEqual([[], ['GITCACHE_STORE']])
 })

@@ -20,7 +20,10 @@ interface Asked extends Upstream {
 }
 
 /** Gives these answers to probes, one after the other; the last one for good. */
-function upstream(answers: (string | null)[], tags: string | null = pkts([TAG]) + FLUSH): Asked {
+function upstream(
+  answers: (string | number | null)[],
+  tags: string | null = pkts([TAG]) + FLUSH
+): Asked {
   const asked: Asked = {
     probes: [],
     lsRefsBodies: [],
@@ -52,8 +55,13 @@ describe('without haves', () => {
     expect(await authorize(request, upstream([YES]))).toEqual({ kind: 'yes', request, tags: null })
   })
 
-  test.each<[what: string, answer: string | null, reason: string]>([
+  test.each<[what: string, answer: string | number | null, reason: string]>([
     ['no answer', null, 'no-answer'],
+    ['too many requests', 429, 'no-answer'],
+    ['a failure of the server', 502, 'no-answer'],
+    ['a redirect', 302, 'refused'],
+    ['a 401', 401, 'refused'],
+    ['a 404', 404, 'refused'],
     ['an empty answer', '', 'refused'],
     ['an error', pktLine('ERR access denied'), 'refused'],
     ['a refused want', notOurRef(1), 'refused'],

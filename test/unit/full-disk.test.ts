@@ -35,7 +35,9 @@ test('wherever the disk ends, every reader who began in time gets every byte', a
       async (room, pauses) => {
         const job = new Job(2, await spoolOf(room), false)
         const readers = pauses.map(reader)
-        const sent = readers.map(({ response }) => job.send(response, false))
+        const sent = readers.map(({ response }) =>
+          job.send(response, { progress: false, first: true })
+        )
         await record(job, answer)
         await Promise.all(sent)
         for (const { bytes } of readers) expect(bytes().equals(answer)).toBe(true)
@@ -51,7 +53,7 @@ test('who comes when some of it is gone is told so', async () => {
   const answer = answerOf(200, 60_000)
   const job = new Job(2, await spoolOf(100_000), false)
   const first = reader(0)
-  const sent = job.send(first.response, false)
+  const sent = job.send(first.response, { progress: false, first: true })
   expect(job.isReadable).toBe(true)
   await record(job, answer)
   await sent

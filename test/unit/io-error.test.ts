@@ -31,7 +31,7 @@ test('a write fails: who reads gets all of it from memory', async () => {
   const answer = answerOf(30, 60_000)
   const job = new Job(2, withFaults(await store.create('/a'), { write: fail }), false)
   const client = reader(0)
-  const sent = job.send(client.response, false)
+  const sent = job.send(client.response, { progress: false, first: true })
   await record(job, answer)
   await sent
   expect(client.bytes().equals(answer)).toBe(true)

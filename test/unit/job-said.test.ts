@@ -33,7 +33,10 @@ async function heard(pieces: string[]): Promise<{ all: string; quiet: string }> 
     }
   }
   const [all, quiet] = [reader(0), reader(0)]
-  const sending = [job.send(all.response, true), job.send(quiet.response, false)]
+  const sending = [
+    job.send(all.response, { progress: true, first: true }),
+    job.send(quiet.response, { progress: false, first: true }),
+  ]
   await job.record(sourceOf(source()))
   await Promise.all(sending)
   job.retire()
@@ -53,6 +56,52 @@ test('progress without end is signs of life from some length on', async () => {
   expect(all).toBe(SECTION + long.repeat(4) + ALIVE + ALIVE + PACK)
   expect(quiet).toBe(SECTION + ALIVE.repeat(quiet.split(ALIVE).length - 1) + PACK)
   expect(quiet).toContain(ALIVE + ALIVE)
+})
+
+test('who joins an answer of upstream hears what git says, and no words to the first client', async () => {
+  const job = new Job(2, await store.create('/a'), true)
+  const counting = progress('Counting objects:  50% (1/2)\rCounting objects: 100% (2/2), done.\n')
+  const sum = progress('Total 2 (delta 0), reused 1 (delta 0), pack-reused 0 (from 0)\n')
+  const personal = [
+    progress('hello alice, your token ends tomorrow\n'),
+    progress('Counting objects: 1, done.\nhello alice\n'),
+    progress('Counting objects: alice\n'),
+    progress('Total 1 (delta 0), reused 0 (delta 0) alice\n'),
+  ]
+  async function* source() {
+    for (const piece of [SECTION, counting, ...personal, sum, PACK])
+      yield Buffer.from(piece, 'latin1')
+  }
+  const [alice, bob] = [reader(0), reader(0)]
+  const sending = [
+    job.send(alice.response, { progress: true, first: true }),
+    job.send(bob.response, { progress: true, first: false }),
+  ]
+  await job.record(sourceOf(source()))
+  await Promise.all(sending)
+  job.retire()
+  expect(alice.bytes().toString('latin1')).toBe(SECTION + counting + personal.join('') + sum + PACK)
+  expect(bob.bytes().toString('latin1')).toBe(SECTION + counting + sum + PACK)
+})
+
+test("and not the first client's error either: he is cut off", async () => {
+  const job = new Job(2, await store.create('/a'), true)
+  const error = pkt(3, Buffer.from('alice has no quota left')).toString('latin1')
+  const begun = ANSWER.slice(0, -4)
+  async function* source() {
+    for (const piece of [begun, error]) yield Buffer.from(piece, 'latin1')
+  }
+  const [alice, bob] = [reader(0), reader(0)]
+  const sending = [
+    job.send(alice.response, { progress: true, first: true }),
+    job.send(bob.response, { progress: true, first: false }),
+  ]
+  await job.record(sourceOf(source())).catch(() => {})
+  await Promise.all(sending)
+  job.retire()
+  expect(alice.bytes().toString('latin1')).toBe(begun + error)
+  expect(bob.bytes().toString('latin1')).toBe(begun)
+  expect([alice, bob].map(({ response }) => response.writableEnded)).toEqual([true, false])
 })
 
 test('nobody attaches before the first byte of the pack', async () => {

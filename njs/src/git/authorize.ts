@@ -11,8 +11,8 @@ import { readAdvertisedTags, writeTagsRequest } from './tag-state.ts'
 
 /** The body of a 200, whole and inflated; or null for any other answer, or one over its bound. */
 export interface Upstream {
-  /** POST git-upload-pack. The text is ASCII or it is no yes. */
-  probe(body: string): Promise<string | null>
+  /** POST git-upload-pack. The text is ASCII or it is no yes. The status of what is no 200. */
+  probe(body: string): Promise<string | number | null>
   /** POST git-upload-pack with ls-refs. */
   lsRefs(body: string): Promise<string | null>
   /** GET info/refs as the client would. */
@@ -73,15 +73,23 @@ interface Step {
   retry: FetchRequest | null
 }
 
-function judge(asked: FetchRequest, body: string | null): Step {
-  if (body === null) {
-    return stop({ kind: 'pass', reason: 'no-answer' })
+function judge(asked: FetchRequest, body: string | number | null): Step {
+  if (typeof body !== 'string') {
+    return stop({ kind: 'pass', reason: isNo(body) ? 'refused' : 'no-answer' })
   }
   const answer = readProbeAnswer(asked, body)
   if (answer.kind === 'yes') {
     return stop(acknowledge(asked, answer.acknowledged))
   }
   return { verdict: refusal(asked, body), retry: withoutPruned(asked, answer) }
+}
+
+/**
+ * 401, 403, 404, a redirect: in the same word as of a request that was not probed (the sidecar's
+ * cold.ts), or the word would tell whom upstream refuses what the cache has.
+ */
+function isNo(status: number | null): boolean {
+  return status !== null && status !== 429 && status < 500
 }
 
 function stop(verdict: Verdict): Step {

@@ -89,6 +89,10 @@ function takePkt(request: FetchRequest, state: V0State, pkt: string | number): R
 
 /** `want <oid> <capability>...`: libgit2 puts one space or none before the capabilities. */
 function takeFirstWant(request: FetchRequest, state: V0State, line: string): Reason | null {
+  // git ends them at a NUL, and parts them at any white space.
+  if (!/^[ -~]*$(?!\n)/.test(line)) {
+    return 'capability'
+  }
   const words = line.split(' ')
   for (let i = 2; i < words.length; i++) {
     const word = words[i] as string

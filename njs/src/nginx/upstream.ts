@@ -23,9 +23,9 @@ export async function authorizeInTime(
 
 function upstreamOf(r: NginxRequest, settings: Settings): Upstream {
   return {
-    probe: (body) => ask(r, 'probe', body).then(textOf),
-    lsRefs: (body) => ask(r, 'tags', body).then(textOf),
-    advertisement: () => ask(r, 'refs', null).then(sourceOf),
+    probe: (body) => ask(r, 'probe', body).then(said),
+    lsRefs: (body) => ask(r, 'tags', body).then((answer) => textOf(answer.body)),
+    advertisement: () => ask(r, 'refs', null).then((answer) => sourceOf(answer.body)),
     unknownOid: (digits) => unknownOid(r, digits),
     maxTags: settings.maxTags,
   }
@@ -38,8 +38,17 @@ function unknownOid(r: NginxRequest, digits: number): string {
   return sha256(r.variables['request_id'] + count).slice(0, digits)
 }
 
-/** What upstream said in full with status 200, inflated; or null. */
-async function ask(r: NginxRequest, location: string, body: string | null): Promise<Buffer | null> {
+interface Answer {
+  status: number
+  /** In full, inflated; null where that cannot be had, or the status is not 200. */
+  body: Buffer | null
+}
+
+function said(answer: Answer): string | number | null {
+  return answer.status === 200 ? textOf(answer.body) : answer.status
+}
+
+async function ask(r: NginxRequest, location: string, body: string | null): Promise<Answer> {
   const size = location === 'probe' ? 'gitcache_answer_size' : 'gitcache_tags_size'
   r.variables[size] = '0'
   const options: SubrequestOptions = {
@@ -52,7 +61,8 @@ async function ask(r: NginxRequest, location: string, body: string | null): Prom
   if (isOver(r, size) || reply.status !== 200 || reply.responseBuffer === undefined) {
     const seconds = secondsToHold(reply.status, String(reply.headersOut['Retry-After'] || ''))
     if (seconds > 0) r.variables['gitcache_hold'] = String(seconds)
-    return null
+    return { status: reply.status, body: null }
   }
-  return decoded(reply.responseBuffer, reply.headersOut['Content-Encoding'], MAX_ANSWER)
+  const encoding = reply.headersOut['Content-Encoding']
+  return { status: 200, body: decoded(reply.responseBuffer, encoding, MAX_ANSWER) }
 }

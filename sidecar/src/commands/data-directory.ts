@@ -2,7 +2,6 @@
 import { execFileSync } from 'node:child_process'
 import { accessSync, constants } from 'node:fs'
 import { UserError } from '../errors.ts'
-import { layout } from '../layout.ts'
 
 /** The longest name that a unix socket can have, unix(7), less what stands below `sidecar/`. */
 const MAX_DATA = 108 - '/sidecar/lock-4194304-ffff'.length - 1
@@ -28,15 +27,5 @@ export function makeDataDirectory(data: string, inside: string[]): void {
       `--data ${data} cannot be written: ${why}`,
       'give another directory, or this one to the user who runs this'
     )
-  }
-}
-
-/** Of the sidecar alone: what holds them may belong to root, as that of `run` does. */
-export function makeSidecarDirectories(data: string): void {
-  const mask = process.umask(0o027)
-  try {
-    makeDataDirectory(data, Object.values(layout(data)))
-  } finally {
-    process.umask(mask)
   }
 }

@@ -6,7 +6,6 @@ import { connect, type Server as NetServer } from 'node:net'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pLimit from 'p-limit'
-import { pino } from 'pino'
 import { startAdmin } from '../admin.ts'
 import { checkAll, hideAfterBoot, openSuspects, showChecked } from '../answer-check.ts'
 import { openAnswers } from '../answers.ts'
@@ -28,6 +27,7 @@ import { gitLimit } from '../git-limit.ts'
 import { openJobs } from '../jobs.ts'
 import { openLargeRequests } from '../large-request.ts'
 import { emptyDirectory, type Layout, layout, prepareLayout } from '../layout.ts'
+import { openLog } from '../log.ts'
 import { addGauges, createMetrics } from '../metrics.ts'
 import { openMirrors } from '../mirrors.ts'
 import { listenPrivately } from '../private-socket.ts'
@@ -36,7 +36,7 @@ import { openRequestLog } from '../request-log.ts'
 import { createSidecarServer } from '../server.ts'
 import { openStore } from '../store.ts'
 import { startUpkeep } from '../upkeep.ts'
-import { makeSidecarDirectories } from './data-directory.ts'
+import { makeDataDirectory } from './data-directory.ts'
 import { usableGit } from './git-version.ts'
 import { groupId } from './users.ts'
 
@@ -53,18 +53,20 @@ export async function serve(raw: RawOptions): Promise<void> {
       'give NAME=URL, NAME as $gitcache_upstream has it in nginx'
     )
   }
-  const log = pino({ level: config.logLevel, base: null })
+  // What nginx's user is to read he can, whatever umask we were started with.
+  process.umask(0o027)
+  const log = openLog(config.logLevel)
   const unknown = unknownTwins(process.env)
   if (unknown.length > 0) log.warn({ names: unknown }, 'no settings of ours: see --help')
   const version = await usableGit()
   const metrics = createMetrics({ git: version })
   const faults = openFaults(log, metrics)
-  makeSidecarDirectories(config.data)
+  makeDataDirectory(config.data, Object.values(layout(config.data)))
   const control = await takeControl(config.data)
   // Before tmp/ is emptied: what the last life left behind may be writing there.
   trackProcessGroups(path.join(layout(config.data).run, 'git'))
   const dirs = await prepareLayout(config.data)
-  await hideAfterBoot(dirs)
+  await hideAfterBoot(dirs, faults)
   const limit = gitLimit(config.gitProcesses, config.queueLength)
   const store = openStore(dirs)
   const idle = pLimit(IDLE_PROCESSES)

@@ -22,29 +22,40 @@ export function supervise(
     pause: FIRST_PAUSE,
     timer: undefined as NodeJS.Timeout | undefined,
   }
-  let child = launch()
+  let child: ChildProcess | null = null
+  launch()
 
-  function launch(): ChildProcess {
+  /** Whatever goes wrong here, nginx goes on: it is tried again. */
+  function launch(): void {
     const begun = Date.now()
-    const started = start()
-    if (started.pid !== undefined) onStart(started.pid)
-    started.once('exit', (code, signal) => {
-      if (state.stopped) return
-      state.pause = Date.now() - begun > STABLE ? FIRST_PAUSE : state.pause
-      report(`sidecar ended (${signal ?? code}), again in ${state.pause} ms; nginx goes on passing`)
-      state.timer = setTimeout(() => {
-        child = launch()
-      }, state.pause)
-      state.pause = Math.min(state.pause * 2, LONGEST_PAUSE)
-    })
-    return started
+    child = null
+    try {
+      child = start()
+      child.once('exit', (code, signal) => again(begun, `ended (${signal ?? code})`))
+      // Where it could not be started there is no exit.
+      child.on('error', ({ message }) => {
+        if (child?.pid === undefined) again(begun, `does not start (${message})`)
+      })
+      if (child.pid !== undefined) onStart(child.pid)
+    } catch (error) {
+      report(`sidecar: ${error instanceof Error ? error.message : error}`)
+      if (child === null) again(begun, 'does not start')
+    }
+  }
+
+  function again(begun: number, what: string): void {
+    if (state.stopped) return
+    state.pause = Date.now() - begun > STABLE ? FIRST_PAUSE : state.pause
+    report(`sidecar ${what}, again in ${state.pause} ms; nginx goes on passing`)
+    state.timer = setTimeout(launch, state.pause)
+    state.pause = Math.min(state.pause * 2, LONGEST_PAUSE)
   }
 
   return {
-    stop: () => {
+    stop: async () => {
       state.stopped = true
       clearTimeout(state.timer)
-      return stopChild(child, 'SIGTERM')
+      if (child !== null) await stopChild(child, 'SIGTERM')
     },
   }
 }

@@ -58,7 +58,7 @@ onEachNginx((suite) => {
     const owner = await same({ ...request, headers: [ALICE] })
     expect(owner).toMatchObject({ status: 200, pack: true, how: 'hit' })
     expect(packsMade(owner.id)).toBe(0)
-    const refused = { status: 401, pack: false, how: 'pass; reason=no-answer' }
+    const refused = { status: 401, pack: false, how: 'pass; reason=refused' }
     expect(await same(request)).toMatchObject(refused)
     expect(await same({ ...request, headers: [basic('alice', 'wrong')] })).toMatchObject(refused)
     expect(await same({ ...request, headers: [basic('eve')] })).toMatchObject(refused)
@@ -99,12 +99,42 @@ onEachNginx((suite) => {
     expect(owner).toMatchObject({ status: 200, pack: true, how: 'miss' })
   })
 
+  test('whom upstream refuses is not told what the cache has', async () => {
+    const known = await makeRepository('known', 'commit main one; commit main two')
+    const unknown = await makeRepository('unknown', 'commit main other')
+    const [tip, parent, blob] = await Promise.all(
+      ['main', 'main~1', 'main:one'].map((revision) => oidOf(known, revision))
+    )
+    const other = await oidOf(unknown, 'main')
+    const none = 'f'.repeat(40)
+    const bodies = [tip, parent, blob, other, none].flatMap((oid) => [
+      clone(oid ?? ''),
+      fetchV2('no-progress', 'deepen 1', `want ${oid}`, 'done'),
+      fetchV2('no-progress', 'include-tag', `want ${oid}`, 'done'),
+      fetchV2('no-progress', `want ${oid}`, `have ${tip}`, 'done'),
+    ])
+    const answers = async () => {
+      const paths = [known, unknown].map((name) => `/priv/${name}${POST}`)
+      const asked = paths.flatMap((path) => bodies.map((body) => ({ path, body })))
+      const seen = await Promise.all(asked.map((request) => ask(suite, cache, request)))
+      return [...new Set(seen.map(({ status, header }) => `${status} ${header}`))]
+    }
+    const before = await answers()
+    const header = `-c http.extraHeader='${ALICE}'`
+    await warmUp(suite, `/priv/${known}`, header)
+    const checkout = { path: `/priv/${known}${POST}`, headers: [ALICE] }
+    const owner = await ask(suite, cache, { ...checkout, body: bodies[1] ?? '' })
+    expect(hasPack(owner)).toBe(true)
+    expect(before).toEqual(['401 pass; reason=refused'])
+    expect(await answers()).toEqual(before)
+  })
+
   test('a repository that another user may not read', async () => {
     const oid = await oidOf(team, 'main')
     const request = { path: `/priv/${team}${POST}`, body: clone(oid) }
     expect(await same({ ...request, headers: [ALICE] })).toMatchObject({ pack: true, how: 'hit' })
     const bob = await same({ ...request, headers: [BOB] })
-    expect(bob).toMatchObject({ status: 403, pack: false, how: 'pass; reason=no-answer' })
+    expect(bob).toMatchObject({ status: 403, pack: false, how: 'pass; reason=refused' })
     const v0 = fetchV0(`want ${oid}`)
     const old = await same({ ...request, body: v0, protocol: 0, headers: [BOB] })
     expect(old).toMatchObject({ status: 403, pack: false })
