@@ -136,12 +136,16 @@ function killGroup(pid: number): void {
 /** Process groups and their arguments. */
 const running = new Map<number, string[]>()
 
+export function killAllGit(): void {
+  for (const pid of running.keys()) killGroup(pid)
+}
+
 let ended = false
 
-/** And none is started any more. */
-export function killAllGit(): void {
+/** None runs and none is started any more: a place in the queue that is free now is nobody's. */
+export function endAllGit(): void {
   ended = true
-  for (const pid of running.keys()) killGroup(pid)
+  killAllGit()
 }
 
 /** All that works on a directory: what goes on in one that was moved away makes it anew. */

@@ -119,10 +119,10 @@ export async function indexPack(
 const DAY = 24 * 3600 * 1000
 const WITH_BITMAP = ['--write-midx', '--write-bitmap-index']
 
-/** What makes generation cheap: packed refs, bitmaps and a commit-graph. git-repack(1), git-commit-graph(1). */
+/** What makes generation cheap: bitmaps, a commit-graph, refs in one file. git-repack(1), git-commit-graph(1). */
 export async function improve(dir: string): Promise<GitResult> {
-  await git(dir, ['pack-refs', '--all'], { idle: true })
-  return repack(dir, ['--geometric=2'])
+  const repacked = await repack(dir, ['--geometric=2'])
+  return repacked.code === 0 ? git(dir, ['pack-refs', '--all'], { idle: true }) : repacked
 }
 
 /** Drops what no ref has reached for `age`, as git-repack(1) means `--cruft-expiration`. */

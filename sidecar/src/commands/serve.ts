@@ -22,7 +22,7 @@ import { openConfirm } from '../confirm.ts'
 import { takeControl } from '../control.ts'
 import { UserError } from '../errors.ts'
 import { openFaults } from '../faults.ts'
-import { killAllGit, trackProcessGroups } from '../git.ts'
+import { endAllGit, trackProcessGroups } from '../git.ts'
 import { gitLimit } from '../git-limit.ts'
 import { openJobs } from '../jobs.ts'
 import { openLargeRequests } from '../large-request.ts'
@@ -157,7 +157,7 @@ export async function serve(raw: RawOptions): Promise<void> {
   }
   upkeep.stop()
   budget.stop()
-  killAllGit()
+  endAllGit()
   server.close()
   server.closeAllConnections()
   admin.close()

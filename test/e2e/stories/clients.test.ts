@@ -17,12 +17,15 @@ interface Client {
   fetched: RegExp
 }
 
+const V0 = /^pass; reason=v0-haves(,pass; reason=v0-haves)*$/
+const SERVED = /^(miss|hit)(,(miss|hit))*$/
+
 const CLIENTS: Client[] = [
-  { name: 'isomorphic-git', command: '/opt/clients/iso-client.mjs', fetched: /^NONE$/ },
-  { name: 'dulwich', command: '/opt/clients/dulwich-client.py', fetched: /^NONE$/ },
-  { name: 'jgit', command: 'jgit', fetch: 'cd c && jgit fetch', fetched: /^NONE$/ },
-  { name: 'libgit2', command: '/opt/clients/pygit2-client.py', fetched: /^NONE$/ },
-  { name: 'go-git', command: 'go-git-client', fetched: /^NONE$/ },
+  { name: 'isomorphic-git', command: '/opt/clients/iso-client.mjs', fetched: V0 },
+  { name: 'dulwich', command: '/opt/clients/dulwich-client.py', fetched: SERVED },
+  { name: 'jgit', command: 'jgit', fetch: 'cd c && jgit fetch', fetched: SERVED },
+  { name: 'libgit2', command: '/opt/clients/pygit2-client.py', fetched: V0 },
+  { name: 'go-git', command: 'go-git-client', fetched: V0 },
 ]
 
 /** All clients here, one each on the others: what differs there is nginx, not the client. */
