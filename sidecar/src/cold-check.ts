@@ -18,8 +18,8 @@ export interface Checked {
 }
 
 /**
- * `shared`: whether it is for others at all. A pack for haves never is: it may be thin, and nobody
- * could tell whether it is whole. Throws Pass.
+ * `shared`: whether it is for others at all. A pack for who has something already never is: it may be
+ * thin, or lack what lies at his boundary, and nobody could tell whether it is whole. Throws Pass.
  */
 export async function check(
   parts: Parts,
@@ -28,7 +28,7 @@ export async function check(
   shared: Promise<boolean>
 ): Promise<Checked> {
   const { request, name } = work
-  if (!(await shared) || request.haves.length > 0) {
+  if (!(await shared) || request.haves.length + request.shallows.length > 0) {
     return { sound: false, dir: null }
   }
   // The client works on the same bytes, perhaps on the same cores: only who waits makes it urgent.
@@ -73,7 +73,7 @@ async function isIndexed(parts: Parts, dir: string, work: LeadersWork, job: Job)
   if (state !== 'sound' || (await present(dir, wants)).length < wants.length) {
     return false
   }
-  const doubt = await doubtOf(dir, request, tags ?? [], job.answer)
+  const doubt = await doubtOf(dir, request, tags ?? [], job.answer.shallows)
   if (doubt === 'shallow') parts.mirrors.setShallow(name)
   return doubt === null
 }

@@ -10,7 +10,7 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pLimit from 'p-limit'
 import { z } from 'zod'
-import { type AnswerState, splitAnswer } from '../../njs/src/git/answer.ts'
+import { splitAnswer } from '../../njs/src/git/answer.ts'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { parseBody } from '../../njs/src/git/classify.ts'
 import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
@@ -102,8 +102,8 @@ export function openConfirm(
       if (state === 'unknown') return false
       if (!(await store.has(key))) return true
       if (state === 'sound') {
-        const told = await boundaryOf(store.fileOf(key), request)
-        const doubt = await doubtOf(dir, request, tags, told)
+        const shallows = await boundaryOf(store.fileOf(key), request)
+        const doubt = await doubtOf(dir, request, tags, shallows)
         if (doubt === 'shallow') shallow(name)
         if (doubt !== 'tags') return true
       } else {
@@ -166,13 +166,13 @@ async function contentOf(file: string): Promise<Omit<Unseen, 'key'> | null> {
 }
 
 /** What it says before its pack. */
-async function boundaryOf(file: string, { family }: FetchRequest): Promise<AnswerState> {
+async function boundaryOf(file: string, { family }: FetchRequest): Promise<string[]> {
   const { state, push } = splitAnswer(family)
   for await (const chunk of stored(file)) {
     push(chunk)
     if (state.started) break
   }
-  return state
+  return state.shallows
 }
 
 /** Opened by who reads it: where git was not started nobody does. */

@@ -15,20 +15,17 @@ export type Doubt =
   /** It is older than the tag state in its key: upstream has a cache of packs (Gitaly's lives five minutes). */
   | 'tags'
 
-/** What the answer says of the boundary beside its pack. */
-export interface Boundary {
-  shallows: readonly string[]
-  unshallows: readonly string[]
-}
-
-/** `tags`: the lines of the tag state. Throws Pass where git cannot tell. */
+/**
+ * Of a request without haves and shallows. `tags`: the lines of the tag state; `shallows`: the boundary
+ * that the answer names. Throws Pass where git cannot tell.
+ */
 export async function doubtOf(
   dir: string,
   request: FetchRequest,
   tags: readonly string[],
-  boundary: Boundary
+  shallows: readonly string[]
 ): Promise<Doubt | null> {
-  if (await endsEarly(dir, request, boundary)) {
+  if (await endsEarly(dir, request, shallows)) {
     return 'shallow'
   }
   return (await lacksTags(dir, tags)) ? 'tags' : null
@@ -71,23 +68,19 @@ function depthOf({ deepen }: FetchRequest): number {
 async function endsEarly(
   dir: string,
   request: FetchRequest,
-  { shallows, unshallows }: Boundary
+  shallows: readonly string[]
 ): Promise<boolean> {
   const depth = depthOf(request)
   if (depth === 1 || isWhole(request)) {
     return false
   }
-  const clients = request.shallows.filter((oid) => !unshallows.includes(oid))
-  const boundary = [...new Set([...clients, ...shallows])].sort()
-  await writeFile(path.join(dir, 'shallow'), boundary.map((oid) => `${oid}\n`).join(''))
+  await writeFile(path.join(dir, 'shallow'), shallows.map((oid) => `${oid}\n`).join(''))
   const parents = await history(dir, request.wants)
   if (parents === null) {
     return true
   }
   const depths = depthsFrom(await commitsOf(dir, request.wants), parents)
-  // Without deepen the client's own boundary stays where it is.
-  const early = request.deepen === null ? shallows : boundary
-  return early.some((oid) => (depths.get(oid) ?? Number.POSITIVE_INFINITY) < depth)
+  return shallows.some((oid) => (depths.get(oid) ?? Number.POSITIVE_INFINITY) < depth)
 }
 
 /** Parents of each commit that is there; null where a parent is neither there nor behind the boundary. */

@@ -20,7 +20,6 @@ const NOTHING: AnswerState = {
   damaged: false,
   complete: false,
   shallows: [],
-  unshallows: [],
 }
 const STARTED = { ...NOTHING, started: true }
 const COMPLETE = { ...STARTED, complete: true }
@@ -34,7 +33,7 @@ const HEAD2 = pkts(['packfile'])
 const HEAD0 = pkts(['NAK'])
 const ERR = pktLine(`ERR upload-pack: not our ref ${oid(1)}`)
 const SHALLOW = pkts([`shallow ${oid(1)}`, `unshallow ${oid(2)}`])
-const BOUNDARY = { shallows: [oid(1)], unshallows: [oid(2)] }
+const BOUNDARY = { shallows: [oid(1)] }
 
 const TABLE: [family: 0 | 2, what: string, bytes: string, expected: AnswerState][] = [
   [2, 'nothing', '', NOTHING],

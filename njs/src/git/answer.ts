@@ -15,9 +15,8 @@ export interface AnswerState {
   damaged: boolean
   /** The last packet was a flush after pack data. */
   complete: boolean
-  /** Oids of `shallow` and of `unshallow` lines, asked for or not. */
+  /** Oids of `shallow` lines, asked for or not. */
   shallows: string[]
-  unshallows: string[]
 }
 
 /** `kept`: any bytes of the answer, also parts of packets. The others are whole packets. */
@@ -50,7 +49,6 @@ export function splitAnswer(family: 0 | 2): AnswerSplitter {
     damaged: false,
     complete: false,
     shallows: [],
-    unshallows: [],
   }
   const at: Packet = { reading: 'length', bytes: [], left: 4, start: 0 }
   const out: { pieces: Piece[]; chunk: Uint8Array; from: number } = {
@@ -130,11 +128,9 @@ export function splitAnswer(family: 0 | 2): AnswerSplitter {
     next(pos)
   }
 
-  /** The packet is `shallow <oid>` or `unshallow <oid>`. */
-  function boundary(): void {
-    const words = chomp(String.fromCharCode(...at.bytes.slice(4))).split(' ')
-    const list = words[0] === 'shallow' ? state.shallows : state.unshallows
-    list.push(words[1] as string)
+  /** The oid of a packet `shallow <oid>`. */
+  function boundary(): string {
+    return chomp(String.fromCharCode(...at.bytes.slice(4 + 'shallow '.length)))
   }
 
   /** A whole packet that is no pack data. */
@@ -149,7 +145,7 @@ export function splitAnswer(family: 0 | 2): AnswerSplitter {
     } else if (packfile && (family === 2 || !/^(NAK|ACK |shallow |unshallow )/.test(line))) {
       fail()
     } else {
-      if (/^(un)?shallow /.test(line)) boundary()
+      if (line.startsWith('shallow ')) state.shallows.push(boundary())
       packfile = packfile || line.startsWith('packfile')
       aside('kept', pos)
     }

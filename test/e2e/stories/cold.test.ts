@@ -328,6 +328,31 @@ onEachNginx((suite) => {
       .toBe(direct.out)
   })
 
+  test.each<[what: string, protocol: 0 | 2, script: string]>([
+    ['depth 2', 2, 'clone -q --depth 2'],
+    ['without blobs, v0', 0, 'clone -q --bare --filter=blob:none'],
+  ])('answers of a shallow upstream do not outlive it: %s', async (name, protocol, script) => {
+    const whole = await makeRepository('whole', 'for i in 1 2 3 4; do commit main $i; done')
+    const repository = await copyOf('shallow', 'rm -rf * .git*')
+    await onUpstream(
+      repository,
+      `cd ..; rm -rf ${repository}; git clone -q --bare --depth 1 file:///w/repos/${whole} ${repository}
+git -C ${repository} config uploadpack.allowFilter true`
+    )
+    const row: Cold = { name, from: '', protocol, script, first: MISS, second: HIT }
+    const state = protocol === 0 ? { state: 'partial' as const } : {}
+    const asked = (url: string) => run(suite, url, { ...row, ...state }, repository)
+    const first = await asked(through(suite))
+    expect(first.out).toBe((await asked(DIRECT)).out)
+    expect(results(suite, first.id).at(-1)).toBe('miss')
+    await onUpstream(repository, 'git fetch -q --unshallow')
+    const direct = await asked(DIRECT)
+    expect(direct.out).not.toBe(first.out)
+    await expect
+      .poll(async () => (await asked(through(suite))).out, { timeout: 60_000 })
+      .toBe(direct.out)
+  })
+
   test('upstream refuses the fetch after its yes: the client hears it, nothing is stored', async () => {
     const repository = await makeRepository('refused', 'commit main one; echo 403 > on-done')
     const name = ROWS[0] as Cold
