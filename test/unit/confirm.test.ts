@@ -109,3 +109,23 @@ test('what is made again under the same key keeps its mark until it is looked at
   expect(marks().length).toBe(1)
   await expect.poll(marks).toEqual([])
 })
+
+test("what is older than its tags goes, without a fault: it is nobody's damage", async () => {
+  const confirm = openConfirm(dirs, store, faults, shallow, WAITS)
+  const tags = [`${oidOf(upstream, 'v12')} refs/tags/v12 ${oidOf(upstream, 'main')}`]
+  const unseen = await put(sound, depth1, tags)
+  await confirm.mark(unseen)
+  await openConfirm(dirs, store, faults, shallow, WAITS).resume()
+  await expect.poll(marks, { timeout: 10_000 }).toEqual([])
+  expect([await store.has(unseen.key), said]).toEqual([false, []])
+})
+
+test('what ends before its depth is that of a shallow upstream', async () => {
+  const confirm = openConfirm(dirs, store, faults, shallow, WAITS)
+  const deeper = { ...depth1, deepen: 'deepen 2' }
+  const unseen = await put(sound, deeper)
+  await confirm.mark(unseen)
+  confirm.later(unseen)
+  await expect.poll(marks, { timeout: 10_000 }).toEqual([])
+  expect(said).toEqual(['shallow /a'])
+})

@@ -32,25 +32,21 @@ test('an upstream that never answers', async () => {
   expect(after).toBeLessThan(20_000)
 })
 
-/** An empty repository, said a byte at a time; a pack would show progress meanwhile. */
-test('an upstream that is slow and not silent for longer than allowed', async () => {
-  const body = '001e# service=git-upload-pack\n0000000eversion 2\n000cls-refs\n000afetch\n0000'
-  const { outcome } = await fetchFrom((request, response) => {
-    if (request.method === 'POST') {
-      response.setHeader('content-type', 'application/x-git-upload-pack-result')
-      response.end('0000')
-      return
+/** What git runs for us says `x` so many times, a fifth of a second apart. */
+const saying = (times: number, then = '') =>
+  runGit(
+    ['-c', `alias.say=!for i in $(seq ${times}); do echo x; sleep 0.2; done; ${then}`, 'say'],
+    {
+      stallAfter: 600,
     }
-    response.setHeader('content-type', 'application/x-git-upload-pack-advertisement')
-    const bytes = [...body]
-    const timer = setInterval(() => {
-      response.write(bytes.splice(0, 8).join(''))
-      if (bytes.length > 0) return
-      clearInterval(timer)
-      response.end()
-    }, 100)
-  }, 5000)
-  expect(outcome).toBe('ok')
+  )
+
+test('one that is slow, and not silent for longer than allowed', async () => {
+  expect(await saying(8)).toMatchObject({ code: 0, stdout: 'x\n'.repeat(8) })
+})
+
+test('one that falls silent', async () => {
+  expect(await saying(2, 'sleep 30')).toMatchObject({ code: -1, silent: false })
 })
 
 test.each([

@@ -116,6 +116,9 @@ test('nothing is asked for what the mirror has', async () => {
 test('upstream is overloaded: each fetch is tried twice, and all who wait are told', async () => {
   const { bringIn } = await setUp()
   does = 'refuses'
+  await expect(bringIn(commit('main'))).rejects.toMatchObject({ status: 503 })
+  expect(asked).toBe(2)
+  asked = 0
   const waiting = Array.from({ length: 20 }, () => bringIn(commit('main')).catch((e) => e))
   for (const error of await Promise.all(waiting)) {
     expect(error).toMatchObject({ status: 503 })

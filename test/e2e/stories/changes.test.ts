@@ -86,6 +86,7 @@ onEachNginx((suite) => {
     expect(after.out).not.toBe(before.out)
     const how = (await sameAsDirect(path)).ids.flatMap((id) => results(suite, id))
     expect(how.filter((result) => !/^(hit|pass; reason=v0-no-done)$/.test(result))).toEqual([])
+    expect(how.filter((result) => result === 'hit').length).toBeGreaterThan(3)
   })
 
   test.concurrent('after the repository is deleted, and made anew with another history', async () => {

@@ -206,11 +206,12 @@ onEachNginx((suite) => {
     const repository = await copyOf('main')
     const checkout = (revision: string): Cold => ({
       ...(ROWS[4] as Cold),
-      script: `init -q c && oid=$($GIT ls-remote ${DIRECT}/${repository} refs/heads/${revision} | cut -f1) && $GIT -C c fetch -q --no-tags --depth 1 $URL/${repository} $oid && git -C c update-ref refs/heads/x FETCH_HEAD; : `,
+      script: `init -q c && oid=$($GIT ls-remote ${DIRECT}/${repository} refs/heads/${revision} | cut -f1) && $GIT -C c fetch -q --no-tags --depth 1 $URL/${repository} $oid && git -C c update-ref refs/heads/x FETCH_HEAD && : `,
     })
     for (const revision of ['side-1', 'side-2', 'side-3']) {
       const ran = await run(suite, through(suite), checkout(revision), repository)
       expect(ran.code, ran.out).toBe(0)
+      expect(ran.out).toBe((await run(suite, DIRECT, checkout(revision), repository)).out)
       expect(results(suite, ran.id)).toEqual(['miss'])
       if (revision !== 'side-3') expect(packsMade(ran.id)).toBeGreaterThanOrEqual(1)
       const made = untilMirrored(dataOf(suite), `/pub/${repository}`).then(() => true)
@@ -353,7 +354,7 @@ git -C ${repository} config uploadpack.allowFilter true`
       .toBe(direct.out)
   })
 
-  test('upstream refuses the fetch after its yes: the client hears it, nothing is stored', async () => {
+  test('upstream refuses the fetch itself: the client hears it, nothing is stored', async () => {
     const repository = await makeRepository('refused', 'commit main one; echo 403 > on-done')
     const name = ROWS[0] as Cold
     const direct = await run(suite, DIRECT, name, repository)

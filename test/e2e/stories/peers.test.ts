@@ -36,6 +36,9 @@ import { type Ask, ask, askBoth, fetchV0, fetchV2, hasPack } from '../support/wi
 const ALICE = basic('alice')
 const POST = '/git-upload-pack'
 
+/** By the cache, each of them. */
+const SERVED = /^(miss|join|hit)(,(miss|join|hit))*$/
+
 onOneNginx((suite) => {
   const cache = cacheOf(suite)
   const sidecar = stack().sidecar[suite] as string
@@ -67,15 +70,23 @@ onOneNginx((suite) => {
   test('git_cdn: the key has no repository: a reader of A gets the pack of B', async () => {
     const whole = await copyOf('main')
     await warmUp(suite, `/pub/${whole}`, '')
-    const other = await fresh()
-    await same({ path: `/pub/${other}${POST}`, body: await want(whole) })
+    // It has the same commit and nothing before it.
+    const other = await copyOf('shallow')
+    const body = await want(other)
+    const ofWhole = await same({ path: `/pub/${whole}${POST}`, body })
+    expect(ofWhole.results.join()).toMatch(SERVED)
+    const ofOther = await same({ path: `/pub/${other}${POST}`, body })
+    expect(ofOther.results.join()).toMatch(SERVED)
+    expect(ofOther.body.length).toBeLessThan(ofWhole.body.length)
   })
 
   test('git_cdn: the key has no values: another want gets the same pack', async () => {
     const repository = await fresh()
     await warmUp(suite, `/pub/${repository}`)
     for (const revision of ['main', 'main~1', 'main']) {
-      await same({ path: `/pub/${repository}${POST}`, body: await want(repository, revision) })
+      const body = await want(repository, revision)
+      const { results: how } = await same({ path: `/pub/${repository}${POST}`, body })
+      expect(how.join()).toMatch(SERVED)
     }
   })
 
@@ -105,7 +116,9 @@ onOneNginx((suite) => {
     await onUpstream(lower, 'git init -q --bare --template= -b main .; commit main lower')
     for (const repository of [upper, lower, upper, lower]) {
       const script = `g clone -q --bare $O/pub/${repository} c && git -C c rev-parse main`
-      expect((await git(script)).out).toBe((await git(script, DIRECT)).out)
+      const cached = await git(script)
+      expect(cached.out).toBe((await git(script, DIRECT)).out)
+      expect(cached.how).toMatch(SERVED)
     }
   })
 
@@ -221,7 +234,9 @@ onOneNginx((suite) => {
     for (let i = 0; i < 5; i++) {
       await onUpstream(repository, `commit main more-${i}`)
       const script = `for i in 1 2 3 4 5 6; do g clone -q --bare --depth $i $O/pub/${repository} $i & done; wait; for i in 1 2 3 4 5 6; do git -C $i fsck --no-dangling --no-progress 2>&1; git -C $i rev-parse main; done`
-      expect((await git(script)).out).toBe((await git(script, DIRECT)).out)
+      const cached = await git(script)
+      expect(cached.out).toBe((await git(script, DIRECT)).out)
+      expect(cached.how).toMatch(SERVED)
     }
   })
 
@@ -323,11 +338,13 @@ onOneNginx((suite) => {
 
   test('a POST that no GET came before', async () => {
     const repository = await fresh()
-    await same({ path: `/pub/${repository}${POST}`, body: await want(repository) })
+    const asked = await same({ path: `/pub/${repository}${POST}`, body: await want(repository) })
+    expect(asked.results).toEqual(['miss'])
   })
 
   test('spools that nobody needs stay', async () => {
-    await git(`g clone -q --bare $O/pub/${await fresh()} c`)
+    const { how } = await git(`g clone -q --bare $O/pub/${await fresh()} c`)
+    expect(how).toMatch(SERVED)
     const tmp = path.join(dataOf(suite), 'tmp')
     for (let i = 0; i < 50 && readdirSync(tmp).length > 0; i++) {
       await new Promise((resolve) => setTimeout(resolve, 200))

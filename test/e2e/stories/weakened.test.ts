@@ -47,7 +47,7 @@ const ROWS: Row[] = [
   {
     name: 'probe-off',
     edits: [
-      [AUTHORIZE, 'if (body === null) {', 'if (body === "never") {'],
+      [AUTHORIZE, "if (typeof body !== 'string') {", 'if (body === undefined) {'],
       [
         AUTHORIZE,
         'const answer = readProbeAnswer(asked, body)',

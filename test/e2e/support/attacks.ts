@@ -18,7 +18,7 @@ const needsWithout = (part: string): Weakening['edits'] => [
 
 export const GUARDS = {
   probe: [
-    [AUTHORIZE, 'if (body === null) {', 'if (body === "never") {'],
+    [AUTHORIZE, "if (typeof body !== 'string') {", 'if (body === undefined) {'],
     [
       AUTHORIZE,
       'const answer = readProbeAnswer(asked, body)',

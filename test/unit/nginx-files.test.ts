@@ -1,0 +1,57 @@
+/** The include files: what must hold for each location, whoever adds the next. */
+import { readFileSync } from 'node:fs'
+import path from 'node:path'
+import { describe, expect, test } from 'vitest'
+
+const read = (name: string) =>
+  readFileSync(path.join(import.meta.dirname, '../../nginx', name), 'utf8')
+const LOCATION = read('gitcache-location.conf')
+const HTTP = read('gitcache-http.conf')
+
+/** Pattern and directives of each location; none has a block inside. */
+const locations = [...LOCATION.matchAll(/^location ~ (\S+) \{\n([^}]*(?:\{\}[^}]*)*)^\}/gm)].map(
+  ([, pattern = '', text = '']) => ({
+    pattern,
+    directives: text
+      .replace(/(^|\s)#.*$/gm, '')
+      .split(/[;\n]+/)
+      .map((line) => line.trim())
+      .filter(Boolean),
+  })
+)
+const internal = locations.filter(({ pattern }) => pattern.includes('_gitcache'))
+
+test('there is something to look at', () => {
+  expect(locations.length).toBe(LOCATION.match(/^location /gm)?.length)
+  expect(internal.length).toBeGreaterThan(8)
+})
+
+describe.each(internal)('$pattern', ({ directives }) => {
+  test('no client reaches it', () => {
+    expect(directives[0]).toBe('internal')
+  })
+
+  test("what comes from upstream cannot name another of nginx's own", () => {
+    const asksUpstream = directives.some((line) =>
+      /^proxy_pass \$gitcache(_refs)?_target/.test(line)
+    )
+    const ignored = directives.filter((line) => line.startsWith('proxy_ignore_headers'))
+    expect(ignored.join().includes('X-Accel-Redirect')).toBe(asksUpstream)
+  })
+})
+
+test('no location sets a request header: it would take all of the operator away', () => {
+  expect(LOCATION).not.toMatch(/^\s*(proxy_set_header|more_set_input_headers)/m)
+})
+
+test('each variable that the module writes is declared', () => {
+  const sources = ['bounded', 'headers', 'sidecar', 'upload-pack', 'upstream'].map((name) =>
+    readFileSync(path.join(import.meta.dirname, `../../njs/src/nginx/${name}.ts`), 'utf8')
+  )
+  const written = [...sources.join('\n').matchAll(/variables\['(\w+)'\] = /g)].map(
+    ([, name]) => name
+  )
+  expect(written.length).toBeGreaterThan(5)
+  const missing = written.filter((name) => !HTTP.includes(`js_var $${name} `))
+  expect(missing).toEqual([])
+})
