@@ -19,7 +19,8 @@ import { UserError } from './errors.ts'
 import { layout } from './layout.ts'
 import { listenPrivately } from './private-socket.ts'
 
-export const purged = z.object({ answers: z.number(), mirrors: z.number() })
+/** How many of each: `cut` were on their way. */
+export const purged = z.object({ answers: z.number(), mirrors: z.number(), cut: z.number() })
 export type Purged = z.infer<typeof purged>
 /** `repository`: as repositoryId gives it. */
 export type Purge = (repository: string) => Promise<Purged>

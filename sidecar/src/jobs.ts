@@ -27,8 +27,8 @@ export interface Jobs {
   open(work: Work, spool: SpoolFile, relay: boolean): Job
   /** Called when the work on it has ended. */
   close(job: Job): void
-  /** Ends all of a repository at once; who reads one is cut off. */
-  abort(repository: string): void
+  /** Ends all of a repository at once; who reads one is cut off. Returns how many were on their way. */
+  abort(repository: string): number
 }
 
 /** Who makes an answer says when it may be sent: to the client who asked first, and to others. */
@@ -75,11 +75,13 @@ export function openJobs(): Jobs {
       setTimeout(forgetWhenRead, GRACE, job, Date.now() + LINGER).unref()
     },
     abort: (repository) => {
-      for (const [job, of] of jobs) {
-        if (of !== repository) continue
+      const all = [...jobs].filter(([, of]) => of === repository).map(([job]) => job)
+      const running = all.filter((job) => job.isRunning).length
+      for (const job of all) {
         job.abort()
         forget(job)
       }
+      return running
     },
   }
 }

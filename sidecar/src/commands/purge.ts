@@ -34,9 +34,20 @@ export async function purge(raw: RawOptions, repositories: string[]): Promise<vo
       'give it as upstream has it: /owner/repository.git'
     )
   }
+  const unknown: string[] = []
   for (const repository of repositories.map(readRepository)) {
     const done = (await purgeBySidecar(data, repository)) ?? (await purgeAlone(data, repository))
-    console.log(`${repository}: ${done.answers} answers and ${done.mirrors} mirrors removed`)
+    const cut = done.cut > 0 ? `, ${done.cut} on their way cut off` : ''
+    console.log(`${repository}: ${done.answers} answers and ${done.mirrors} mirrors removed${cut}`)
+    if (done.answers + done.mirrors + done.cut === 0) unknown.push(repository)
+  }
+  // Whoever removes a leaked secret must not go home over a slip of the pen.
+  if (unknown.length > 0) {
+    throw new UserError(
+      'GITCACHE_REPOSITORY',
+      `nothing was kept of ${unknown.join(', ')}`,
+      'look at the spelling: give it as upstream has it'
+    )
   }
 }
 
@@ -48,7 +59,7 @@ async function purgeAlone(data: string, repository: string): Promise<Purged> {
     await emptyDirectory(dirs.tmp)
     const mirrors = await mirrorsOf(dirs, repository)
     for (const dir of mirrors) await discardMirror(dirs, dir)
-    return { answers: await openStore(dirs).purge(repository), mirrors: mirrors.length }
+    return { answers: await openStore(dirs).purge(repository), mirrors: mirrors.length, cut: 0 }
   } finally {
     control.close()
   }

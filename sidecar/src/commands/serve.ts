@@ -131,9 +131,9 @@ export async function serve(raw: RawOptions): Promise<void> {
   const reports = await startReports(config.reports, { metrics, budget, suspect })
   control.serve(async (repository) => {
     await shown
-    jobs.abort(repository)
+    const cut = jobs.abort(repository)
     const gone = await mirrors.purge(repository)
-    const removed = { answers: await store.purge(repository), mirrors: gone }
+    const removed = { answers: await store.purge(repository), mirrors: gone, cut }
     log.info({ repo: repository, ...removed }, 'purged')
     return removed
   })

@@ -78,7 +78,11 @@ onOneNginx((suite) => {
     const before = await answers()
     const running = clone(repository)
     await new Promise((resolve) => setTimeout(resolve, 2000))
-    expect((await purge(`http://git.example.org/pub/${repository}`)).code).toBe(0)
+    const purged = await purge(`http://git.example.org/pub/${repository}`)
+    expect(purged).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/, 1 on their way cut off$/),
+    })
     expect((await running).code).toBe(128)
     await new Promise((resolve) => setTimeout(resolve, 3000))
     expect(await mirrorsWith(oid)).toEqual([])
@@ -94,6 +98,9 @@ onOneNginx((suite) => {
     expect((await purge(`/pub/${repository}`)).out).toMatch(/1 answers and 1 mirrors removed$/)
     await pair.startSidecar()
     expect((await clone(repository)).how).toBe('miss')
+    const nothing = await purge('/pub/never.git')
+    expect(nothing.code).toBe(2)
+    expect(nothing.out).toMatch(/nothing was kept of \/pub\/never: look at the spelling/)
     for (const operands of [[], ['../x'], ['"/a b"']]) {
       const refused = await purge(...operands)
       expect(refused.code).toBe(2)
