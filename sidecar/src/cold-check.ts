@@ -1,7 +1,7 @@
 /** Whether upstream's answer may serve others: its pack is undamaged and every want is in it. */
 import { rm } from 'node:fs/promises'
 import { isWhole } from '../../njs/src/git/fetch-request.ts'
-import { doubtOf, tagsOf } from './doubt.ts'
+import { canTell, doubtOf, tagsOf } from './doubt.ts'
 import type { Job } from './job.ts'
 import { temporaryName } from './layout.ts'
 import { indexPack, initMirror, present } from './mirror.ts'
@@ -19,7 +19,8 @@ export interface Checked {
 
 /**
  * `shared`: whether it is for others at all. A pack for who has something already never is: it may be
- * thin, or lack what lies at his boundary, and nobody could tell whether it is whole. Throws Pass.
+ * thin, or lack what lies at his boundary, and nobody could tell whether it is whole. Nor is one
+ * without the commits by which its depth could be told. Throws Pass.
  */
 export async function check(
   parts: Parts,
@@ -28,7 +29,8 @@ export async function check(
   shared: Promise<boolean>
 ): Promise<Checked> {
   const { request, name } = work
-  if (!(await shared) || request.haves.length + request.shallows.length > 0) {
+  const known = request.haves.length + request.shallows.length
+  if (!(await shared) || known > 0 || !canTell(request)) {
     return { sound: false, dir: null }
   }
   // The client works on the same bytes, perhaps on the same cores: only who waits makes it urgent.

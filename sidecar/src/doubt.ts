@@ -62,16 +62,26 @@ function depthOf({ deepen }: FetchRequest): number {
 }
 
 /**
- * Whether a commit is a boundary that is not as deep as was asked. At depth 1 the wants are one whatever
- * upstream has; a whole clone is found connected, or not, by index-pack.
+ * Not at depth 1, where the wants are the boundary whatever upstream has; not of a whole clone, which
+ * index-pack finds connected or not; nor where v2 says so without being asked (isUnaskedShallow in cold.ts).
  */
+function mayEndEarly(request: FetchRequest): boolean {
+  const isSaid = request.family === 2 && request.deepen === null
+  return !isSaid && depthOf(request) !== 1 && !isWhole(request)
+}
+
+/** False where the commits that would tell are filtered out. */
+export function canTell(request: FetchRequest): boolean {
+  return !mayEndEarly(request) || !request.filter?.includes('object:type=')
+}
+
+/** Whether a commit is a boundary that is not as deep as was asked. */
 async function endsEarly(
   dir: string,
   request: FetchRequest,
   shallows: readonly string[]
 ): Promise<boolean> {
-  const depth = depthOf(request)
-  if (depth === 1 || isWhole(request)) {
+  if (!mayEndEarly(request)) {
     return false
   }
   await writeFile(path.join(dir, 'shallow'), shallows.map((oid) => `${oid}\n`).join(''))
@@ -80,6 +90,7 @@ async function endsEarly(
     return true
   }
   const depths = depthsFrom(await commitsOf(dir, request.wants), parents)
+  const depth = depthOf(request)
   return shallows.some((oid) => (depths.get(oid) ?? Number.POSITIVE_INFINITY) < depth)
 }
 

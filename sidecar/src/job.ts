@@ -368,9 +368,9 @@ export class Job {
   }
 }
 
-/** Whole lines of progress.c and of pack-objects' sum, in a packet of band 2. */
+/** Whole lines of progress.c and of pack-objects' sum, in a packet of band 2. (Each byte can match in one way.) */
 const PROGRESS =
-  /^(?:(?:(?:Enumerating|Counting|Compressing) objects: [\d %()/,]*(?:done\.)?|Total \d+ \(delta \d+\), reused \d+ \(delta \d+\)(?:, pack-reused \d+(?: \(from \d+\))?)?)? *[\r\n]+)+$/
+  /^(?:(?:(?:Enumerating|Counting|Compressing) objects: [\d %()/,]*(?:done\. *)?|Total \d+ \(delta \d+\), reused \d+ \(delta \d+\)(?:, pack-reused \d+(?: \(from \d+\))?)?)?[\r\n])+$/
 
 function isGitsProgress(packet: Uint8Array): boolean {
   return PROGRESS.test(Buffer.from(packet).toString('latin1', 5))

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { splitAnswer } from '../../njs/src/git/answer.ts'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
-import { doubtOf, tagsOf } from '../../sidecar/src/doubt.ts'
+import { canTell, doubtOf, tagsOf } from '../../sidecar/src/doubt.ts'
 import { indexPack, initMirror } from '../../sidecar/src/mirror.ts'
 import { packData } from '../../sidecar/src/pack-data.ts'
 import { git, makeRepository, oidOf, scratch, uploadPack } from '../support/git.ts'
@@ -70,6 +70,16 @@ test.each(TABLE)('%s', async (_, request, least) => {
   expect(await doubt(whole, request())).toBeNull()
   expect(await doubt(deep, request())).toBeNull()
   expect(await doubt(shallow, request())).toBe(least > 3 ? 'shallow' : null)
+})
+
+test('without commits nobody could tell how deep they are', () => {
+  const trees = 'filter object:type=tree'
+  expect(canTell(two(trees, 'deepen 2'))).toBe(false)
+  expect(canTell(zero(trees))).toBe(false)
+  expect(canTell(zero('filter blob:none'))).toBe(true)
+  expect(canTell(two(trees, 'deepen 1'))).toBe(true)
+  // A boundary would be said.
+  expect(canTell(two(trees))).toBe(true)
 })
 
 test('two branches that meet: the nearer one counts', async () => {

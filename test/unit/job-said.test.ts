@@ -66,6 +66,8 @@ test('who joins an answer of upstream hears what git says, and no words to the f
     progress('hello alice, your token ends tomorrow\n'),
     progress('Counting objects: 1, done.\nhello alice\n'),
     progress('Counting objects: alice\n'),
+    progress(`${'\n'.repeat(20_000)}alice`),
+    progress(`Counting objects: ${' '.repeat(20_000)}alice\n`),
     progress('Total 1 (delta 0), reused 0 (delta 0) alice\n'),
   ]
   async function* source() {
