@@ -5,7 +5,7 @@ import { FAULT_CODES, type FaultCode } from './faults.ts'
 import type { FetchOutcome } from './mirror.ts'
 import { VERSION } from './version.ts'
 
-export const RESULTS = ['hit', 'miss', 'join', 'nak', 'pass'] as const
+const RESULTS = ['hit', 'miss', 'join', 'nak', 'pass'] as const
 const SOURCES = ['cache', 'upstream'] as const
 const EVICTED = ['answer', 'mirror'] as const
 const SECONDS = [0.005, 0.02, 0.1, 0.5, 2, 10, 60, 600]

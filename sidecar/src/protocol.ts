@@ -41,14 +41,14 @@ export const leadOrder = z.strictObject({
 })
 
 /** Leave to post a body that njs does not read; nothing is authorised yet. */
-export const ticketOrder = z.strictObject({
+const ticketOrder = z.strictObject({
   ...head,
   /** $gitcache_max_tags */
   maxTags: z.number().int().nonnegative(),
 })
 
 /** Upstream wants to be left alone for so many seconds. */
-export const holdOrder = z.strictObject({ ...head, hold: z.number().int().positive() })
+const holdOrder = z.strictObject({ ...head, hold: z.number().int().positive() })
 
 /** Which of them it is shows by what it has. */
 export const anyOrder = z.union([prepareOrder, leadOrder, holdOrder, ticketOrder])

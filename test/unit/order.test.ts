@@ -9,7 +9,7 @@ import { leadersWork, readLeadOrder, readOrder } from '../../sidecar/src/work.ts
 import { sha256 } from '../support/scope.ts'
 import { FLUSH, fetchOf, oid, pkts, V0, V2, v0, v2 } from '../support/wire.ts'
 
-const upstream = { name: 'http://u', url: 'http://u', allowHttp: true }
+const upstream = { name: 'http://u', url: 'http://u' }
 const config = { upstreams: [upstream], maxWait: 60, stallAfter: 120 } as unknown as Config
 const two = fetchOf(v2([`want ${oid(1)}`, 'include-tag', 'done']), V2)
 const zero = fetchOf(v0([`want ${oid(1)} side-band-64k include-tag`]), V0)

@@ -7,7 +7,7 @@ import type { FetchRequest } from './fetch-request.ts'
 import { sortedUnique } from './oids.ts'
 import { repositoryId } from './repository-path.ts'
 
-export const KEY_VERSION = 'nginx-git-cache 1'
+const KEY_VERSION = 'nginx-git-cache 1'
 
 export interface KeyScope {
   upstream: string

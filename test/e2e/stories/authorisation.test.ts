@@ -200,11 +200,7 @@ onEachNginx((suite) => {
     expect(await same({ ...request, headers })).toMatchObject({ status: 401, pack: false })
   })
 
-  const plain = (name: string, write: (repository: string) => string, status?: number) => ({
-    name,
-    write,
-    status,
-  })
+  const plain = (name: string, write: (repository: string) => string) => ({ name, write })
   test.each([
     plain('with ..', (r) => `/pub/x/../${r}`),
     plain('with %2e%2e', (r) => `/pub/x/%2e%2e/${r}`),
