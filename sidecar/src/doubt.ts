@@ -36,8 +36,9 @@ export async function doubtOf(
  * is in the pack: pack-objects.c, add_ref_tag.
  */
 export function tagsOf(wants: readonly string[], tags: readonly string[]): string[] {
+  const wanted = new Set(wants)
   return annotated(tags)
-    .filter(({ peeled }) => wants.includes(peeled))
+    .filter(({ peeled }) => wanted.has(peeled))
     .map(({ oid }) => oid)
 }
 
