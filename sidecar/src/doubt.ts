@@ -5,9 +5,7 @@
 import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { type FetchRequest, isWhole } from '../../njs/src/git/fetch-request.ts'
-import { runGit } from './git.ts'
-import { present } from './mirror.ts'
-import { Pass } from './protocol.ts'
+import { ask, objectTypes, present } from './mirror.ts'
 
 export type Doubt =
   /** Upstream is itself shallow: history ends before the depth that was asked for. */
@@ -97,10 +95,7 @@ async function endsEarly(
 
 /** Parents of each commit that is there; null where a parent is neither there nor behind the boundary. */
 async function history(dir: string, wants: string[]): Promise<Map<string, string[]> | null> {
-  const { code, stdout, stderr } = await ask(dir, ['rev-list', '--parents', '--stdin'], wants)
-  if (code === -1) {
-    throw new Pass('generate', stderr)
-  }
+  const { code, stdout } = await ask(dir, ['rev-list', '--parents', '--stdin'], wants)
   if (code !== 0) {
     return null
   }
@@ -115,10 +110,11 @@ async function history(dir: string, wants: string[]): Promise<Map<string, string
 
 /** Of wants that are tags, the commits behind them. */
 async function commitsOf(dir: string, wants: string[]): Promise<string[]> {
-  const batch = ['cat-file', '--batch-check=%(objectname) %(objecttype)']
-  const peeled = wants.map((oid) => `${oid}^{commit}`)
-  const { stdout } = await ask(dir, batch, peeled)
-  return [...stdout.matchAll(/^([0-9a-f]+) commit$/gm)].map(([, oid = '']) => oid)
+  const types = await objectTypes(
+    dir,
+    wants.map((oid) => `${oid}^{commit}`)
+  )
+  return [...types.keys()]
 }
 
 /** The wants have depth 1. */
@@ -131,9 +127,4 @@ function depthsFrom(wants: string[], parents: Map<string, string[]>): Map<string
     row = fresh.flatMap((oid) => parents.get(oid) ?? [])
   }
   return depths
-}
-
-function ask(dir: string, args: string[], lines: string[]) {
-  const input = lines.map((line) => `${line}\n`).join('')
-  return runGit(['--git-dir', dir, ...args], { input })
 }

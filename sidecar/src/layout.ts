@@ -1,5 +1,5 @@
 /** The data directory: what lies where, and what of it a previous life may have left. */
-import { mkdir, readdir, rm, stat } from 'node:fs/promises'
+import { readdir, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 
 export interface Layout {
@@ -23,14 +23,6 @@ export function layout(data: string): Layout {
     /** The sidecar's own: lock, process groups. DATA/run is the supervisor's. */
     run: path.join(data, 'sidecar'),
   }
-}
-
-/** Makes the directories, and empties tmp/ of a previous life: spools, views, half-made mirrors. */
-export async function prepareLayout(data: string): Promise<Layout> {
-  const dirs = layout(data)
-  for (const dir of Object.values(dirs)) await mkdir(dir, { recursive: true, mode: 0o750 })
-  await emptyDirectory(dirs.tmp)
-  return dirs
 }
 
 /** Empties and does not remove: what holds DATA may belong to root. */

@@ -223,7 +223,7 @@ async function fetch(
 const LOOK_STALLS = 60_000
 
 /** A short question about object ids. Throws Pass where git cannot tell. */
-async function ask(dir: string, args: string[], oids: string[]): Promise<GitResult> {
+export async function ask(dir: string, args: string[], oids: string[]): Promise<GitResult> {
   const input = `${oids.join('\n')}\n`
   const result = await git(dir, args, { input, stallAfter: LOOK_STALLS })
   if (result.code === -1) throw new Pass('generate', result.stderr)
@@ -231,7 +231,7 @@ async function ask(dir: string, args: string[], oids: string[]): Promise<GitResu
 }
 
 /** Object types by id; a missing object has none. git-cat-file(1). */
-async function objectTypes(dir: string, oids: string[]): Promise<Map<string, string>> {
+export async function objectTypes(dir: string, oids: string[]): Promise<Map<string, string>> {
   const batch = ['cat-file', '--batch-check=%(objectname) %(objecttype)']
   const { stdout } = await ask(dir, batch, oids)
   const types = new Map<string, string>()

@@ -9,10 +9,10 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { pino } from 'pino'
 import { openBudget } from '../../sidecar/src/budget.ts'
-import { prepareLayout } from '../../sidecar/src/layout.ts'
 import { createMetrics } from '../../sidecar/src/metrics.ts'
 import type { Mirrors } from '../../sidecar/src/mirrors.ts'
 import { openStore, repositoryTag } from '../../sidecar/src/store.ts'
+import { prepareLayout } from '../support/layout.ts'
 import { load, median } from './measure.ts'
 import { type Bench, startBench } from './processes.ts'
 import { commit, makeWarmUps, repositoryOf, reset, type Shape, SMALL, TINY } from './repository.ts'
@@ -125,7 +125,7 @@ async function byAnswers(): Promise<void> {
   print(Array(4).fill('---'))
   for (const count of [1000, 10_000, 100_000]) {
     const dir = path.join(root, `answers-${process.pid}`)
-    const dirs = await prepareLayout(dir)
+    const dirs = prepareLayout(dir)
     putAnswers(dirs.packs, count)
     const found = Date.now()
     execFileSync('find', [dirs.packs, '-type', 'f', '-printf', '%s\\n'], { maxBuffer: 2 ** 26 })

@@ -4,9 +4,9 @@ import path from 'node:path'
 import fc from 'fast-check'
 import { afterAll, expect, test } from 'vitest'
 import { checkAll, hideAfterBoot, isWhole, showChecked } from '../../sidecar/src/answer-check.ts'
-import { prepareLayout } from '../../sidecar/src/layout.ts'
 import { openStore, repositoryTag } from '../../sidecar/src/store.ts'
 import { git, makeRepository, scratch, tryGit } from '../support/git.ts'
+import { prepareLayout } from '../support/layout.ts'
 
 const work = scratch()
 afterAll(work.remove)
@@ -75,7 +75,7 @@ test('no other byte will do for a digit of a length', async () => {
 })
 
 test('after a new start of the machine nginx sees nothing that was not looked at', async () => {
-  const dirs = await prepareLayout(path.join(work.dir, 'data'))
+  const dirs = prepareLayout(path.join(work.dir, 'data'))
   const faults: string[] = []
   const note = (code: string) => faults.push(code)
   const key = (n: number) => String(n).repeat(64)
@@ -110,7 +110,7 @@ test('after a new start of the machine nginx sees nothing that was not looked at
 })
 
 test('answers that cannot be hidden after a new start of the machine go', async () => {
-  const dirs = await prepareLayout(path.join(work.dir, 'full'))
+  const dirs = prepareLayout(path.join(work.dir, 'full'))
   const faults: string[] = []
   const key = '1'.repeat(64)
   mkdirSync(path.join(dirs.packs, '11'))

@@ -4,11 +4,11 @@ import path from 'node:path'
 import { pino } from 'pino'
 import { afterAll, expect, test, vi } from 'vitest'
 import { openBudget } from '../../sidecar/src/budget.ts'
-import { prepareLayout } from '../../sidecar/src/layout.ts'
 import { createMetrics } from '../../sidecar/src/metrics.ts'
 import type { MirrorSize, Mirrors } from '../../sidecar/src/mirrors.ts'
 import { openStore, repositoryTag } from '../../sidecar/src/store.ts'
 import { scratch } from '../support/git.ts'
+import { prepareLayout } from '../support/layout.ts'
 
 /** A disk of 100,000 bytes, of which budget.ts keeps 5,000 free. */
 const disk = vi.hoisted(() => ({ free: 0 }))
@@ -27,7 +27,7 @@ let serial = 0
 async function setUp(limit: number, mirrors: (MirrorSize & { busy?: boolean })[] = []) {
   serial += 1
   disk.free = 100_000
-  const dirs = await prepareLayout(path.join(work.dir, `data-${serial}`))
+  const dirs = prepareLayout(path.join(work.dir, `data-${serial}`))
   let left = mirrors
   const fake = {
     sizes: async () => left,

@@ -5,14 +5,14 @@ import { afterAll, beforeEach, expect, test } from 'vitest'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { openConfirm } from '../../sidecar/src/confirm.ts'
 import type { Faults } from '../../sidecar/src/faults.ts'
-import { prepareLayout } from '../../sidecar/src/layout.ts'
 import { openStore } from '../../sidecar/src/store.ts'
 import { makeRepository, oidOf, scratch, uploadPack } from '../support/git.ts'
+import { prepareLayout } from '../support/layout.ts'
 import { fetchOf, V2, v2 } from '../support/wire.ts'
 
 const work = scratch()
 afterAll(work.remove)
-const dirs = await prepareLayout(path.join(work.dir, 'data'))
+const dirs = prepareLayout(path.join(work.dir, 'data'))
 const store = openStore(dirs)
 const upstream = path.join(work.dir, 'upstream.git')
 makeRepository(upstream, 'sha1')

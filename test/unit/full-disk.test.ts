@@ -2,15 +2,15 @@
 import fc from 'fast-check'
 import { afterAll, expect, test } from 'vitest'
 import { Job } from '../../sidecar/src/job.ts'
-import { prepareLayout } from '../../sidecar/src/layout.ts'
 import { openStore, type SpoolFile } from '../../sidecar/src/store.ts'
 import { scratch } from '../support/git.ts'
 import { answerOf, reader, record, withFaults } from '../support/job.ts'
+import { prepareLayout } from '../support/layout.ts'
 
 const work = scratch()
 afterAll(work.remove)
 
-const dirs = await prepareLayout(work.dir)
+const dirs = prepareLayout(work.dir)
 
 /** A file that takes `room` bytes: the write that goes beyond takes a part, the next none. */
 async function spoolOf(room: number): Promise<SpoolFile> {

@@ -10,16 +10,16 @@ import { checkAll, openSuspects, showChecked } from '../../sidecar/src/answer-ch
 import type { FaultCode, Faults } from '../../sidecar/src/faults.ts'
 import { Job } from '../../sidecar/src/job.ts'
 import { openJobs } from '../../sidecar/src/jobs.ts'
-import { prepareLayout } from '../../sidecar/src/layout.ts'
 import { createSidecarServer, type ServerParts } from '../../sidecar/src/server.ts'
 import { openStore, repositoryTag } from '../../sidecar/src/store.ts'
 import type { Work } from '../../sidecar/src/work.ts'
 import { scratch } from '../support/git.ts'
 import { answerOf, reader, record, withFaults } from '../support/job.ts'
+import { prepareLayout } from '../support/layout.ts'
 
 const work = scratch()
 afterAll(work.remove)
-const dirs = await prepareLayout(path.join(work.dir, 'data'))
+const dirs = prepareLayout(path.join(work.dir, 'data'))
 const store = openStore(dirs)
 const KEY = 'a'.repeat(64)
 

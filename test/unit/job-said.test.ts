@@ -2,17 +2,17 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { Job } from '../../sidecar/src/job.ts'
-import { prepareLayout } from '../../sidecar/src/layout.ts'
 import { openStore } from '../../sidecar/src/store.ts'
 import { scratch } from '../support/git.ts'
 import { answerOf, pkt, reader, sourceOf } from '../support/job.ts'
+import { prepareLayout } from '../support/layout.ts'
 
 const work = scratch()
 afterAll(work.remove)
 beforeEach(() => void vi.useFakeTimers({ toFake: ['Date'] }))
 afterEach(() => void vi.useRealTimers())
 
-const store = openStore(await prepareLayout(work.dir))
+const store = openStore(prepareLayout(work.dir))
 const ALIVE = '0005\x01'
 const ANSWER = answerOf(2, 100).toString('latin1')
 const SECTION = ANSWER.slice(0, 13)
@@ -58,8 +58,31 @@ test('progress without end is signs of life from some length on', async () => {
   expect(quiet).toContain(ALIVE + ALIVE)
 })
 
-test('who joins an answer of upstream hears what git says, and no words to the first client', async () => {
+/** An answer of upstream to alice, which bob joins; both asked for progress. */
+async function heardByTwo(pieces: string[]) {
   const job = new Job(2, await store.create('/a'), true)
+  async function* source() {
+    for (const piece of pieces) yield Buffer.from(piece, 'latin1')
+  }
+  const [alice, bob] = [reader(0), reader(0)]
+  const sending = [
+    job.send(alice.response, { progress: true, first: true }),
+    job.send(bob.response, { progress: true, first: false }),
+  ]
+  const recorded = job.record(sourceOf(source())).then(
+    () => true,
+    () => false
+  )
+  await Promise.all([recorded, ...sending])
+  job.retire()
+  const seen = ({ response, bytes }: typeof alice) => ({
+    text: bytes().toString('latin1'),
+    ended: response.writableEnded,
+  })
+  return { whole: await recorded, alice: seen(alice), bob: seen(bob) }
+}
+
+test('who joins an answer of upstream hears what git says, and no words to the first client', async () => {
   const counting = progress('Counting objects:  50% (1/2)\rCounting objects: 100% (2/2), done.\n')
   const sum = progress('Total 2 (delta 0), reused 1 (delta 0), pack-reused 0 (from 0)\n')
   const personal = [
@@ -70,40 +93,21 @@ test('who joins an answer of upstream hears what git says, and no words to the f
     progress(`Counting objects: ${' '.repeat(20_000)}alice\n`),
     progress('Total 1 (delta 0), reused 0 (delta 0) alice\n'),
   ]
-  async function* source() {
-    for (const piece of [SECTION, counting, ...personal, sum, PACK])
-      yield Buffer.from(piece, 'latin1')
-  }
-  const [alice, bob] = [reader(0), reader(0)]
-  const sending = [
-    job.send(alice.response, { progress: true, first: true }),
-    job.send(bob.response, { progress: true, first: false }),
-  ]
-  await job.record(sourceOf(source()))
-  await Promise.all(sending)
-  job.retire()
-  expect(alice.bytes().toString('latin1')).toBe(SECTION + counting + personal.join('') + sum + PACK)
-  expect(bob.bytes().toString('latin1')).toBe(SECTION + counting + sum + PACK)
+  expect(await heardByTwo([SECTION, counting, ...personal, sum, PACK])).toEqual({
+    whole: true,
+    alice: { text: SECTION + counting + personal.join('') + sum + PACK, ended: true },
+    bob: { text: SECTION + counting + sum + PACK, ended: true },
+  })
 })
 
 test("and not the first client's error either: he is cut off", async () => {
-  const job = new Job(2, await store.create('/a'), true)
   const error = pkt(3, Buffer.from('alice has no quota left')).toString('latin1')
   const begun = ANSWER.slice(0, -4)
-  async function* source() {
-    for (const piece of [begun, error]) yield Buffer.from(piece, 'latin1')
-  }
-  const [alice, bob] = [reader(0), reader(0)]
-  const sending = [
-    job.send(alice.response, { progress: true, first: true }),
-    job.send(bob.response, { progress: true, first: false }),
-  ]
-  await job.record(sourceOf(source())).catch(() => {})
-  await Promise.all(sending)
-  job.retire()
-  expect(alice.bytes().toString('latin1')).toBe(begun + error)
-  expect(bob.bytes().toString('latin1')).toBe(begun)
-  expect([alice, bob].map(({ response }) => response.writableEnded)).toEqual([true, false])
+  expect(await heardByTwo([begun, error])).toEqual({
+    whole: false,
+    alice: { text: begun + error, ended: true },
+    bob: { text: begun, ended: false },
+  })
 })
 
 test('nobody attaches before the first byte of the pack', async () => {

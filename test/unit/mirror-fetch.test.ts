@@ -8,12 +8,12 @@ import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest'
 import { emptyRequest } from '../../njs/src/git/fetch-request.ts'
 import { newFetchState, openFetches } from '../../sidecar/src/fetches.ts'
 import { gitLimit } from '../../sidecar/src/git-limit.ts'
-import { prepareLayout } from '../../sidecar/src/layout.ts'
 import { createMetrics } from '../../sidecar/src/metrics.ts'
 import { fetchRefs, finishMirror, initMirror } from '../../sidecar/src/mirror.ts'
 import { discardMirror } from '../../sidecar/src/mirror-places.ts'
 import { createSampleUpstream } from '../../sidecar/src/sample/http-backend.ts'
 import { git, makeRepository, oidOf, scratch } from '../support/git.ts'
+import { prepareLayout } from '../support/layout.ts'
 
 const work = scratch()
 const upstream = path.join(work.dir, 'upstream.git')
@@ -170,7 +170,7 @@ test('refs come half a minute behind a commit that was fetched by id', async () 
 
 test('a mirror that is discarded while it is fetched into: the fetch ends, and leaves nothing', async () => {
   const { dir } = await setUp()
-  const dirs = await prepareLayout(path.join(work.dir, 'data'))
+  const dirs = prepareLayout(path.join(work.dir, 'data'))
   does = 'waits'
   asked = 0
   const fetching = fetchRefs(dir, source)

@@ -19,7 +19,6 @@ import pLimit from 'p-limit'
 import { afterAll, expect, test } from 'vitest'
 import { killAllGit } from '../../sidecar/src/git.ts'
 import { gitLimit } from '../../sidecar/src/git-limit.ts'
-import { prepareLayout } from '../../sidecar/src/layout.ts'
 import { createMetrics } from '../../sidecar/src/metrics.ts'
 import { improve, initMirror, type MirrorName, NAME_FILE } from '../../sidecar/src/mirror.ts'
 import { isSound, removeLeftBehind } from '../../sidecar/src/mirror-check.ts'
@@ -28,6 +27,7 @@ import { openSoundness } from '../../sidecar/src/soundness.ts'
 import { openStore } from '../../sidecar/src/store.ts'
 import { startUpkeep } from '../../sidecar/src/upkeep.ts'
 import { git, makeRepository, scratch, tryGit } from '../support/git.ts'
+import { prepareLayout } from '../support/layout.ts'
 
 const work = scratch()
 afterAll(work.remove)
@@ -39,7 +39,7 @@ makeRepository(upstream)
 
 /** A data directory with one mirror, made as the sidecar makes it but from a path. */
 async function setUp(name: string) {
-  const dirs = await prepareLayout(path.join(work.dir, name))
+  const dirs = prepareLayout(path.join(work.dir, name))
   const faults: string[] = []
   const idle = pLimit(1)
   const note = (code: string) => void faults.push(code)
@@ -250,7 +250,7 @@ test("one that cannot be tended is nobody else's trouble", async () => {
       tended.push(dir)
     },
   } as unknown as Mirrors
-  const store = openStore(await prepareLayout(path.join(work.dir, 'untended')))
+  const store = openStore(prepareLayout(path.join(work.dir, 'untended')))
   const note = (code: string) => void faults.push(code)
   const parts = { mirrors, store, idle: pLimit(1), faults: note, keepMirrors: 30 * DAY }
   const upkeep = startUpkeep(parts)

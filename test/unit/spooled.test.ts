@@ -2,16 +2,16 @@
 import fc from 'fast-check'
 import { afterAll, expect, test } from 'vitest'
 import { Job } from '../../sidecar/src/job.ts'
-import { prepareLayout } from '../../sidecar/src/layout.ts'
 import { packData } from '../../sidecar/src/pack-data.ts'
 import { openStore } from '../../sidecar/src/store.ts'
 import { scratch } from '../support/git.ts'
 import { answerOf, record, withFaults } from '../support/job.ts'
+import { prepareLayout } from '../support/layout.ts'
 
 const work = scratch()
 afterAll(work.remove)
 
-const store = openStore(await prepareLayout(work.dir))
+const store = openStore(prepareLayout(work.dir))
 const answer = answerOf(40, 9000)
 
 async function jobOf(faults = {}): Promise<Job> {

@@ -2,13 +2,13 @@
 import { existsSync, mkdirSync, readdirSync, renameSync } from 'node:fs'
 import path from 'node:path'
 import { afterAll, expect, test } from 'vitest'
-import { prepareLayout } from '../../sidecar/src/layout.ts'
 import { openStore, type Store } from '../../sidecar/src/store.ts'
 import { scratch } from '../support/git.ts'
+import { prepareLayout } from '../support/layout.ts'
 
 const work = scratch()
 afterAll(work.remove)
-const dirs = await prepareLayout(work.dir)
+const dirs = prepareLayout(work.dir)
 
 function key(n: number): string {
   return n.toString(16).padStart(64, '0')

@@ -26,7 +26,7 @@ import { endAllGit, trackProcessGroups } from '../git.ts'
 import { gitLimit } from '../git-limit.ts'
 import { openJobs } from '../jobs.ts'
 import { openLargeRequests } from '../large-request.ts'
-import { emptyDirectory, type Layout, layout, prepareLayout } from '../layout.ts'
+import { emptyDirectory, type Layout, layout } from '../layout.ts'
 import { openLog } from '../log.ts'
 import { addGauges, createMetrics } from '../metrics.ts'
 import { openMirrors } from '../mirrors.ts'
@@ -61,11 +61,12 @@ export async function serve(raw: RawOptions): Promise<void> {
   const version = await usableGit()
   const metrics = createMetrics({ git: version })
   const faults = openFaults(log, metrics)
-  makeDataDirectory(config.data, Object.values(layout(config.data)))
+  const dirs = layout(config.data)
+  makeDataDirectory(config.data, Object.values(dirs))
   const control = await takeControl(config.data)
   // Before tmp/ is emptied: what the last life left behind may be writing there.
-  trackProcessGroups(path.join(layout(config.data).run, 'git'))
-  const dirs = await prepareLayout(config.data)
+  trackProcessGroups(path.join(dirs.run, 'git'))
+  await emptyDirectory(dirs.tmp)
   await hideAfterBoot(dirs, faults)
   const limit = gitLimit(config.gitProcesses, config.queueLength)
   const store = openStore(dirs)
