@@ -112,22 +112,25 @@ const refuse = {
 /**
  * Each request and subrequest runs a bundle's top level in a context of its own, which makes a function
  * of every declaration. What stands in these modules, and in all that they import, is made anew by
- * each call of what they export, which is one a request: nginx's variables and filters do without.
+ * each call of what they export: nginx's variables and filters do without the first, and hits without
+ * the others. They export functions alone.
  */
-const ON_DEMAND = /\/nginx\/upload-pack\.ts$/
+const ON_DEMAND =
+  /^njs\/src\/(nginx\/(upload-pack|sidecar)|git\/(gzip|protocol-v0|protocol-v2|tag-state))\.ts$/
 
-/** An esbuild plugin: `code` gives such a module's own bundle. */
-function onDemand(code) {
+/** An esbuild plugin: each of these modules is a bundle of its own. */
+function onDemand(plugins) {
   return {
     name: 'njs-on-demand',
     setup(builder) {
-      builder.onResolve({ filter: ON_DEMAND }, ({ path: file, resolveDir }) => ({
+      builder.onResolve({ filter: /\.ts$/ }, ({ path: file, resolveDir, kind }) => {
         // From the root: esbuild writes it into the bundle, which is the same wherever it is built.
-        path: path.relative(root, path.resolve(resolveDir, file)),
-        namespace: 'on-demand',
-      }))
+        const name = path.relative(root, path.resolve(resolveDir, file))
+        const made = kind === 'import-statement' && ON_DEMAND.test(name)
+        return made ? { path: name, namespace: 'on-demand' } : undefined
+      })
       builder.onLoad({ filter: /./, namespace: 'on-demand' }, async ({ path: file }) => ({
-        contents: wrap(await code(path.join(root, file))),
+        contents: wrap(await bundle(path.join(root, file), plugins)),
         loader: 'js',
       }))
     },
@@ -151,14 +154,18 @@ function wrap(code) {
 }
 
 async function bundle(entry, plugins) {
-  const result = await build({ ...NJS_OPTIONS, entryPoints: [entry], write: false, plugins })
+  const result = await build({
+    ...NJS_OPTIONS,
+    entryPoints: [entry],
+    write: false,
+    plugins: [onDemand(plugins), ...plugins],
+  })
   return result.outputFiles[0].text
 }
 
 /** Bundles one entry point, with more plugins of esbuild's where a test weakens it; njs before 0.7.12 cannot read the export that esbuild writes. */
 export async function bundleForNjs(entry, outfile, plugins = []) {
-  const all = [...plugins, refuse]
-  const code = await bundle(entry, [onDemand((file) => bundle(file, all)), ...all])
+  const code = await bundle(entry, [...plugins, refuse])
   await mkdir(path.dirname(outfile), { recursive: true })
   await writeFile(
     outfile,

@@ -6,10 +6,9 @@ import type { PktSource } from './git/pkt-line.ts'
 /** ASCII is decoded once; other bytes packet by packet, since their offsets move in a string. */
 export function bufferSource(buffer: Buffer): PktSource {
   const text = buffer.toString()
-  if (text.length === buffer.length) {
-    return { length: text.length, text: (start, end) => text.substring(start, end) }
-  }
-  return { length: buffer.length, text: (start, end) => buffer.subarray(start, end).toString() }
+  return text.length === buffer.length
+    ? text
+    : { length: buffer.length, substring: (start, end) => buffer.subarray(start, end).toString() }
 }
 
 /** Null where it cannot be inflated, or to more than `limit` bytes. */
@@ -23,14 +22,6 @@ export function decoded(
   }
   const inflated = encoding === 'gzip' ? gunzip(buffer, limit) : null
   return inflated === null ? null : Buffer.from(inflated)
-}
-
-export function textOf(buffer: Buffer | null): string | null {
-  return buffer === null ? null : buffer.toString()
-}
-
-export function sourceOf(buffer: Buffer | null): PktSource | null {
-  return buffer === null ? null : bufferSource(buffer)
 }
 
 /**

@@ -3,11 +3,11 @@ import { answerHeaders, boundAnswer, boundTags } from './nginx/bounded.ts'
 import { passHeaders, resultHeader } from './nginx/headers.ts'
 import { gunzipEcho } from './nginx/request.ts'
 import { uploadPack } from './nginx/upload-pack.ts'
-import { refsTarget, target } from './nginx/variables.ts'
+import { refsTarget, replacedTarget } from './nginx/variables.ts'
 
 export default {
   uploadPack,
-  target,
+  replacedTarget,
   refsTarget,
   passHeaders,
   resultHeader,

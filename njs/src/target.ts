@@ -8,16 +8,16 @@ export interface Addresses {
   upstreamPrefix: string
 }
 
-/** The client's request target on upstream, byte for byte. `uri`: normalised, `$uri`; `raw`: `$request_uri`. */
-export function upstreamTarget(settings: Addresses, uri: string, raw: string): string {
-  const base = settings.upstream + settings.upstreamPrefix
-  if (settings.prefix === '') {
-    return base + raw
-  }
-  // proxy_pass with a path sends the normalised URI: a raw `..` would climb out of the prefix.
+/**
+ * The client's request target on upstream, with the prefix replaced. `uri`: normalised, `$uri`; `raw`:
+ * `$request_uri`. proxy_pass with a path sends the normalised URI too: a raw `..` would climb out of
+ * the prefix.
+ */
+export function replacedTarget(settings: Addresses, uri: string, raw: string): string {
   const own = uri.replace(/\/_gitcache\/[a-z]+\/git-upload-pack$/, '/git-upload-pack')
   const escaped = encodeURI(own.substring(settings.prefix.length))
   const query = raw.indexOf('?') < 0 ? '' : raw.substring(raw.indexOf('?'))
+  const base = settings.upstream + settings.upstreamPrefix
   return base + escaped.replace(/[?#]/g, encodeURIComponent) + query
 }
 

@@ -14,7 +14,6 @@ import { splitAnswer } from '../../njs/src/git/answer.ts'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { parseBody } from '../../njs/src/git/classify.ts'
 import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
-import { asciiSource } from '../../njs/src/git/pkt-line.ts'
 import { discard } from './cold-check.ts'
 import { doubtOf } from './doubt.ts'
 import type { Faults } from './faults.ts'
@@ -155,7 +154,7 @@ async function contentOf(file: string): Promise<Omit<Unseen, 'key'> | null> {
   try {
     const said = content.parse(JSON.parse(await readFile(file, 'utf8')))
     const protocol = said.family === 2 ? 'version=2' : ''
-    const parsed = parseBody(asciiSource(said.request), protocol, Number.MAX_SAFE_INTEGER)
+    const parsed = parseBody(said.request, protocol, Number.MAX_SAFE_INTEGER)
     if (parsed.kind === 'pass') return null
     const { upstream, repository, tags } = said
     const { request } = parsed

@@ -9,7 +9,6 @@ import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { isGzip, parseBody } from '../../njs/src/git/classify.ts'
 import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
 import { keyOf } from '../../njs/src/git/key.ts'
-import { asciiSource } from '../../njs/src/git/pkt-line.ts'
 import type { Answers } from './answers.ts'
 import type { Config } from './config.ts'
 import { Pass, type PrepareOrder, type State, type TicketOrder } from './protocol.ts'
@@ -53,7 +52,7 @@ export function openLargeRequests(config: Config, answers: Answers): LargeReques
     }
     const body = await readBody(message, config.maxBody)
     const protocol = String(message.headers['git-protocol'] ?? '')
-    const source = asciiSource(body.toString('latin1'))
+    const source = body.toString('latin1')
     const parsed = parseBody(source, protocol, Math.floor(config.maxBody / LINE))
     if (parsed.kind === 'pass') {
       throw new Pass(parsed.reason)

@@ -109,7 +109,7 @@ export function askUpstream(
       return Buffer.isBuffer(said) ? utf8Source(said) : null
     },
     unknownOid: (digits) => randomBytes(digits / 2).toString('hex'),
-    maxTags,
+    maxTags: () => maxTags,
   }
 }
 
@@ -201,5 +201,5 @@ function decode(bytes: Buffer, encoding: string | string[] | undefined): Buffer 
 
 /** Names of refs are UTF-8; lengths of packets count bytes. */
 export function utf8Source(bytes: Buffer): PktSource {
-  return { length: bytes.length, text: (start, end) => bytes.toString('utf8', start, end) }
+  return { length: bytes.length, substring: (start, end) => bytes.toString('utf8', start, end) }
 }

@@ -4,7 +4,6 @@ import type { IncomingHttpHeaders } from 'node:http'
 import { parseBody } from '../../njs/src/git/classify.ts'
 import { type FetchRequest, isOwnProbe } from '../../njs/src/git/fetch-request.ts'
 import { keyOf } from '../../njs/src/git/key.ts'
-import { asciiSource } from '../../njs/src/git/pkt-line.ts'
 import { repositoryId } from '../../njs/src/git/repository-path.ts'
 import { readTagState } from '../../njs/src/git/tag-state.ts'
 import type { Config, Upstream } from './config.ts'
@@ -91,7 +90,7 @@ type Asked = Omit<PrepareOrder, 'key'> & { probed: boolean }
 function readRequest(config: Config, asked: Asked, headers: IncomingHttpHeaders): Work {
   const upstream = findUpstream(config, asked.upstream)
   const version = asked.family === 2 ? 'version=2' : ''
-  const parsed = parseBody(asciiSource(asked.request), version, Number.MAX_SAFE_INTEGER)
+  const parsed = parseBody(asked.request, version, Number.MAX_SAFE_INTEGER)
   if (parsed.kind === 'pass') {
     throw new Pass(parsed.reason)
   }

@@ -7,7 +7,6 @@ import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { parseBody } from '../../njs/src/git/classify.ts'
 import { crc32, gunzip, gzipStored } from '../../njs/src/git/gzip.ts'
 import { keyText } from '../../njs/src/git/key.ts'
-import { asciiSource } from '../../njs/src/git/pkt-line.ts'
 import { readProbeAnswer, writeProbe } from '../../njs/src/git/probe.ts'
 import { parseRepositoryPath } from '../../njs/src/git/repository-path.ts'
 import { isTagName, readAdvertisedTags, readLsRefsTags } from '../../njs/src/git/tag-state.ts'
@@ -85,11 +84,11 @@ function mutated(body: string): string {
 
 /** All that the core says of these bytes, as one line. */
 function decide(body: string, protocol: string): string {
-  const parsed = parseBody(asciiSource(body), protocol, 50)
+  const parsed = parseBody(body, protocol, 50)
   const limits = { format: 'sha1', maxTags: 5 } as const
   const said: string[] = [
-    JSON.stringify(readLsRefsTags(asciiSource(body), limits)),
-    JSON.stringify(readAdvertisedTags(asciiSource(body), limits)),
+    JSON.stringify(readLsRefsTags(body, limits)),
+    JSON.stringify(readAdvertisedTags(body, limits)),
   ]
   if (parsed.kind === 'pass') {
     said.push(parsed.reason)

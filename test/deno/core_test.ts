@@ -1,7 +1,6 @@
 /** The pure core straight in Deno: parse, decide, key. `deno test --no-check test/deno` */
 import { announcedSize, gunzip, gzipStored } from '../../njs/src/git/gzip.ts'
 import { keyText } from '../../njs/src/git/key.ts'
-import { asciiSource } from '../../njs/src/git/pkt-line.ts'
 import { readProbeAnswer, writeProbe } from '../../njs/src/git/probe.ts'
 import { parseRepositoryPath, repositoryId } from '../../njs/src/git/repository-path.ts'
 import { readLsRefsTags } from '../../njs/src/git/tag-state.ts'
@@ -47,7 +46,7 @@ Deno.test('the tag state', () => {
   const answer = `${pkts([`${oid(1)} refs/tags/v1 peeled:${oid(2)}`])}0000`
   const limits = { format: 'sha1', maxTags: 1 } as const
   const lines = [`${oid(1)} refs/tags/v1 ${oid(2)}`]
-  equal(readLsRefsTags(asciiSource(answer), limits), { kind: 'tags', lines })
+  equal(readLsRefsTags(answer, limits), { kind: 'tags', lines })
 })
 
 Deno.test('gzip there and back', () => {

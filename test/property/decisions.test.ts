@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { type Piece, splitAnswer } from '../../njs/src/git/answer.ts'
 import { parseBody, protocolFamily } from '../../njs/src/git/classify.ts'
 import { gunzip } from '../../njs/src/git/gzip.ts'
-import { asciiSource, type PktSource, pktLine } from '../../njs/src/git/pkt-line.ts'
+import { type PktSource, pktLine } from '../../njs/src/git/pkt-line.ts'
 import { readProbeAnswer } from '../../njs/src/git/probe.ts'
 import { REASONS } from '../../njs/src/git/reasons.ts'
 import { parseRepositoryPath, repositoryId } from '../../njs/src/git/repository-path.ts'
@@ -19,8 +19,8 @@ const MAX_LINES = 1500
 /** The ways in which bytes reach the core: latin1 in the sidecar, UTF-8 ranges in njs. */
 function sourcesOf(bytes: Buffer): PktSource[] {
   return [
-    asciiSource(bytes.toString('latin1')),
-    { length: bytes.length, text: (start, end) => bytes.toString('utf8', start, end) },
+    bytes.toString('latin1'),
+    { length: bytes.length, substring: (start, end) => bytes.toString('utf8', start, end) },
   ]
 }
 
@@ -63,7 +63,7 @@ test('a request that was taken holds the fields of a request and no other', () =
   const fields = 'deepen done family filter format haves includeTag noProgress ofsDelta shallows'
   fc.assert(
     fc.property(anyInput, anyProtocol, (bytes, protocol) => {
-      const parsed = parseBody(asciiSource(bytes.toString('latin1')), protocol, 100)
+      const parsed = parseBody(bytes.toString('latin1'), protocol, 100)
       if (parsed.kind === 'fetch') {
         expect(Object.keys(parsed.request).sort().join(' ')).toBe(`${fields} thinPack wants`)
       }
@@ -201,7 +201,7 @@ test.each(['want', 'have', 'shallow'])('a run of %ss is read as its packets one 
       const read = (pkts: string[]) => {
         const first = pktLine(`want ${wanted}`)
         const body = `0011command=fetch0001${first}${pkts.join('')}0009done\n0000`
-        const parsed = parseBody(asciiSource(body), 'version=2', 100)
+        const parsed = parseBody(body, 'version=2', 100)
         return parsed.kind === 'pass' ? parsed.reason : { ...parsed.request, ofsDelta: true }
       }
       // A line between any two: there is no run.

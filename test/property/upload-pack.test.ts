@@ -6,7 +6,7 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
-import { asciiSource, pktLine, readPkt } from '../../njs/src/git/pkt-line.ts'
+import { pktLine, readPkts } from '../../njs/src/git/pkt-line.ts'
 import { anyNoise, clientForm, type Noise } from '../support/arbitraries.ts'
 import { PATIENCE, runsWithGit } from '../support/fuzz.ts'
 import { git, makeRepository, scratch, uploadPack } from '../support/git.ts'
@@ -105,9 +105,10 @@ const ODD = [
 /** Puts packets between the packets of a body. */
 function insert(body: string, odd: [string, number][]): string {
   const starts: number[] = []
-  for (let pos = 0; pos < body.length; ) {
+  let pos = 0
+  for (const pkt of readPkts(body, Infinity, 'body') ?? []) {
     starts.push(pos)
-    pos = readPkt(asciiSource(body), pos)?.next ?? body.length
+    pos += typeof pkt === 'string' ? 4 + pkt.length : 4
   }
   starts.push(body.length)
   return odd.reduce((text, [packet, where]) => {

@@ -216,13 +216,13 @@ export const GOLDEN: Golden[] = [
     name: 'v2 clone',
     protocol: V2,
     body: v2(['thin-pack', 'ofs-delta', W, W, 'done']),
-    sha256: '41ccee1b373855264a10e8b90ded37581ff70525e18170a77f5a57344b4b3f02',
+    sha256: '4bff2c77d013ae9251c8c0da418171c92d5141c19295b7959ae7ac3b9e600c3b',
   },
   {
     name: 'v2 depth 1 with tags',
     protocol: V2,
     body: v2(['thin-pack', 'include-tag', 'ofs-delta', W, 'deepen 1', 'done']),
-    sha256: '65ab6b51a5cdb422c85a254dbbd93117c84368d88e79d7ddb54c6e97dfc4b757',
+    sha256: 'ee40df2e327bfb0d9d9a08c596ccba38df0f0853ed98d35bd0f894ac024d8283',
   },
   {
     name: 'v2 everything, sha256',
@@ -241,12 +241,12 @@ export const GOLDEN: Golden[] = [
         'filter combine:blob:none+tree:3',
       ]
     ),
-    sha256: '48a9341cb7b04e4c55150cdc12bfd36b554d1c06068c6e30d7c997d11f9b69c1',
+    sha256: 'f28954f3a08db0fe5928512aa06c2fc6bf5808e3a8e8d31792ae034a04c5ebeb',
   },
   {
     name: 'v0 clone',
     protocol: V0,
     body: v0([want0('side-band-64k ofs-delta')]),
-    sha256: '19bc56a30716e34a88efefc8475a87b089b7a0ec450dd5d563e13a18478819d6',
+    sha256: '7c23646212e37bb1609889e812a5cace796927834729be98e9ae679b6b9960a6',
   },
 ]

@@ -1,7 +1,7 @@
 /** What an answer of upload-pack holds: its sections, and the ids of the objects in its pack. */
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
-import { asciiSource, readPkts } from '../../njs/src/git/pkt-line.ts'
+import { readPkts } from '../../njs/src/git/pkt-line.ts'
 import { git } from './git.ts'
 
 export interface Answer {
@@ -11,7 +11,7 @@ export interface Answer {
 }
 
 export function readAnswer(bytes: Buffer): Answer {
-  const pkts = readPkts(asciiSource(bytes.toString('latin1')))
+  const pkts = readPkts(bytes.toString('latin1'), Infinity, 'body')
   if (pkts === null) {
     throw new Error(`not pkt-lines: ${bytes.toString('latin1').slice(0, 200)}`)
   }

@@ -4,7 +4,7 @@
  */
 import { parseBody } from '../../njs/src/git/classify.ts'
 import type { FetchRequest, Parsed } from '../../njs/src/git/fetch-request.ts'
-import { asciiSource, pktLine } from '../../njs/src/git/pkt-line.ts'
+import { pktLine } from '../../njs/src/git/pkt-line.ts'
 
 export const V2 = 'version=2'
 export const V0 = ''
@@ -48,7 +48,7 @@ export function want0(capabilities: string): string {
 }
 
 export function parse(body: string, protocol: string): Parsed {
-  return parseBody(asciiSource(body), protocol, 100)
+  return parseBody(body, protocol, 100)
 }
 
 /** `fetch`, or the reason to pass. */

@@ -1,7 +1,7 @@
 /** The conversation with upstream, told against an upstream of our own. */
 import { describe, expect, test } from 'vitest'
 import { authorize, type Upstream } from '../../njs/src/git/authorize.ts'
-import { asciiSource, pktLine } from '../../njs/src/git/pkt-line.ts'
+import { pktLine } from '../../njs/src/git/pkt-line.ts'
 import { FLUSH, fetchOf, oid, pkts, V0, V2, v0, v2 } from '../support/wire.ts'
 
 const W = `want ${oid(1)}`
@@ -38,10 +38,10 @@ function upstream(
     },
     advertisement: async () => {
       asked.advertisements += 1
-      return tags === null ? null : asciiSource(ADVERTISED)
+      return tags === null ? null : ADVERTISED
     },
     unknownOid: (digits) => asked.probes.length.toString(16).padStart(digits, 'f'),
-    maxTags: 10,
+    maxTags: () => 10,
   }
   return asked
 }

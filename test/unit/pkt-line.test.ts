@@ -1,6 +1,5 @@
-import { describe, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import {
-  asciiSource,
   chomp,
   DELIM,
   FLUSH,
@@ -8,7 +7,6 @@ import {
   type PktSource,
   pktLine,
   RESPONSE_END,
-  readPkt,
   readPkts,
 } from '../../njs/src/git/pkt-line.ts'
 
@@ -20,10 +18,10 @@ test.each<[bytes: string, expected: Pkt[] | null]>([
   ['0004', ['']],
   ['0005a', ['a']],
   ['0006a\n', ['a\n']],
-  ['000Aabcdef', ['abcdef']],
   ['000aabcdef0000', ['abcdef', FLUSH]],
   ['00000000', [FLUSH, FLUSH]],
   ['0003', null],
+  ['000Aabcdef', null],
   ['0', null],
   ['000', null],
   ['0006a', null],
@@ -40,35 +38,35 @@ test.each<[bytes: string, expected: Pkt[] | null]>([
   ['0005a\n', null],
   ['ffff', null],
 ])('the packets of %j are %j', (bytes, expected) => {
-  expect(readPkts(asciiSource(bytes))).toEqual(expected)
+  expect(readPkts(bytes, Infinity, 'body')).toEqual(expected)
 })
 
 test('the longest packet of all', () => {
   const text = 'x'.repeat(65516)
-  expect(readPkts(asciiSource(pktLine(text)))).toEqual([text])
+  expect(readPkts(pktLine(text), Infinity, 'body')).toEqual([text])
 })
 
-describe('readPkt', () => {
-  test.each([
-    ['0006a\n0005b', 0, 'a\n', 6],
-    ['0006a\n0005b', 6, 'b', 11],
-    ['zz0000', 2, FLUSH, 6],
-  ])('in %j at %i is %j, then %i', (bytes, pos, pkt, next) => {
-    expect(readPkt(asciiSource(bytes), pos)).toEqual({ pkt, next })
-  })
+test.each<[bytes: string, expected: Pkt[] | null]>([
+  ['0005a00000005b', ['a', FLUSH]],
+  ['0000zzzz', [FLUSH]],
+  ['0005a', ['a']],
+  ['0005azzzz0000', null],
+])('the packets of %j up to its first flush are %j', (bytes, expected) => {
+  expect(readPkts(bytes, Infinity, 'flush')).toEqual(expected)
+})
 
-  test.each([0, 1, 4, 99])('at %i of too few bytes is null', (pos) => {
-    expect(readPkt(asciiSource('0009'), pos)).toBeNull()
-  })
+test('of too many packets, one more than the limit', () => {
+  expect(readPkts('0005a'.repeat(9), 3, 'body')).toEqual(['a', 'a', 'a', 'a'])
+  expect(readPkts('0005a'.repeat(3), 3, 'body')).toEqual(['a', 'a', 'a'])
+})
 
-  test('counts bytes where characters take several', () => {
-    const bytes = Buffer.from('0007äb0005c')
-    const source: PktSource = {
-      length: bytes.length,
-      text: (start, end) => bytes.toString('utf8', start, end),
-    }
-    expect(readPkts(source)).toEqual(['äb', 'c'])
-  })
+test('counts bytes where characters take several', () => {
+  const bytes = Buffer.from('0007äb0005c')
+  const source: PktSource = {
+    length: bytes.length,
+    substring: (start, end) => bytes.toString('utf8', start, end),
+  }
+  expect(readPkts(source, Infinity, 'body')).toEqual(['äb', 'c'])
 })
 
 test.each([

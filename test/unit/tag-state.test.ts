@@ -1,6 +1,6 @@
 /** The tag state, read from ls-refs (v2) and from the advertisement (v0, v1). */
 import { describe, expect, test } from 'vitest'
-import { asciiSource, pktLine } from '../../njs/src/git/pkt-line.ts'
+import { pktLine } from '../../njs/src/git/pkt-line.ts'
 import type { TagStateAnswer } from '../../njs/src/git/tag-state.ts'
 import {
   readAdvertisedTags,
@@ -64,12 +64,12 @@ describe('ls-refs', () => {
     ['nothing', '', pass('tag-state')],
     ['half of a packet', lines(`${A} refs/tags/v1`).slice(0, 20), pass('tag-state')],
   ])('%s', (_, body, expected) => {
-    expect(readLsRefsTags(asciiSource(body), LIMITS)).toEqual(expected)
+    expect(readLsRefsTags(body, LIMITS)).toEqual(expected)
   })
 
   test('sha256', () => {
     const line = `${oid256(1)} refs/tags/v1`
-    const answer = readLsRefsTags(asciiSource(lines(line)), { format: 'sha256', maxTags: 1 })
+    const answer = readLsRefsTags(lines(line), { format: 'sha256', maxTags: 1 })
     expect(answer).toEqual(tags(line))
   })
 
@@ -78,8 +78,8 @@ describe('ls-refs', () => {
       const line = Buffer.concat([Buffer.from(`${A} refs/tags/`), name, Buffer.from('\n')])
       const length = (line.length + 4).toString(16).padStart(4, '0')
       const bytes = Buffer.concat([Buffer.from(length), line, Buffer.from(FLUSH)])
-      const text = (start: number, end: number) => bytes.toString('utf8', start, end)
-      return readLsRefsTags({ length: bytes.length, text }, LIMITS)
+      const substring = (start: number, end: number) => bytes.toString('utf8', start, end)
+      return readLsRefsTags({ length: bytes.length, substring }, LIMITS)
     }
     expect(read(Buffer.from('größe'))).toEqual(tags(`${A} refs/tags/größe`))
     expect(read(Buffer.from([0xff, 0xfe]))).toEqual(pass('tag-name'))
@@ -134,6 +134,6 @@ describe('the advertisement', () => {
     ['bytes after it', `${refs(head)}x`, pass('tag-state')],
     ['nothing', '', pass('tag-state')],
   ])('%s', (_, body, expected) => {
-    expect(readAdvertisedTags(asciiSource(body), LIMITS)).toEqual(expected)
+    expect(readAdvertisedTags(body, LIMITS)).toEqual(expected)
   })
 })

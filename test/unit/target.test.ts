@@ -1,26 +1,19 @@
 /** Addresses on this server and on upstream, with and without a prefix that proxy_pass replaces. */
 import { expect, test } from 'vitest'
-import { type Addresses, clientLocation, refsOf, upstreamTarget } from '../../njs/src/target.ts'
+import { type Addresses, clientLocation, refsOf, replacedTarget } from '../../njs/src/target.ts'
 
 const PLAIN: Addresses = { upstream: 'http://forge', prefix: '', upstreamPrefix: '' }
 const MOVED: Addresses = { upstream: 'http://forge', prefix: '/git', upstreamPrefix: '/scm' }
 const POST = '/git-upload-pack'
 
 test.each([
-  ['byte for byte without a prefix', PLAIN, '/x', `/a//b%2fc${POST}?q=1`, `/a//b%2fc${POST}?q=1`],
-  ['the prefix replaced', MOVED, `/git/a/b${POST}`, `/git/a/b${POST}`, `/scm/a/b${POST}`],
-  ['normalised under a prefix', MOVED, `/git/b${POST}`, `/git/a/../b${POST}`, `/scm/b${POST}`],
-  [
-    'from an internal location',
-    MOVED,
-    `/git/a/_gitcache/probe${POST}`,
-    `/git/a${POST}`,
-    `/scm/a${POST}`,
-  ],
-  ['escaped anew', MOVED, `/git/a b?c${POST}`, `/git/a%20b%3fc${POST}`, `/scm/a%20b%3Fc${POST}`],
-  ['with its query', MOVED, `/git/a${POST}`, `/git/a${POST}?x=1`, `/scm/a${POST}?x=1`],
-])('%s', (_, settings, uri, raw, expected) => {
-  expect(upstreamTarget(settings, uri, raw)).toBe(`http://forge${expected}`)
+  ['the prefix replaced', `/git/a/b${POST}`, `/git/a/b${POST}`, `/scm/a/b${POST}`],
+  ['normalised under a prefix', `/git/b${POST}`, `/git/a/../b${POST}`, `/scm/b${POST}`],
+  ['from an internal location', `/git/a/_gitcache/probe${POST}`, `/git/a${POST}`, `/scm/a${POST}`],
+  ['escaped anew', `/git/a b?c${POST}`, `/git/a%20b%3fc${POST}`, `/scm/a%20b%3Fc${POST}`],
+  ['with its query', `/git/a${POST}`, `/git/a${POST}?x=1`, `/scm/a${POST}?x=1`],
+])('%s', (_, uri, raw, expected) => {
+  expect(replacedTarget(MOVED, uri, raw)).toBe(`http://forge${expected}`)
 })
 
 test('the refs of a repository', () => {

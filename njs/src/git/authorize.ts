@@ -19,7 +19,7 @@ export interface Upstream {
   advertisement(): Promise<PktSource | null>
   /** An object id of this many hex digits that upstream cannot know, new each time. */
   unknownOid(digits: number): string
-  maxTags: number
+  maxTags(): number
 }
 
 export type Verdict =
@@ -34,14 +34,13 @@ export const MAX_YES_AGE = 30000
 /** How often a probe is repeated without a shallow oid that upstream has pruned. */
 const MAX_PRUNED = 3
 
-export async function authorize(request: FetchRequest, upstream: Upstream): Promise<Verdict> {
-  if (!request.includeTag) {
-    return probeUntilAnswered(request, upstream)
-  }
-  const asked = await Promise.all([
-    probeUntilAnswered(request, upstream),
-    askTags(request, upstream),
-  ])
+export function authorize(request: FetchRequest, upstream: Upstream): Promise<Verdict> {
+  return request.includeTag ? authorizeTags(request, upstream) : authorizeWants(request, upstream)
+}
+
+/** The tag state too, asked at the same time. */
+async function authorizeTags(request: FetchRequest, upstream: Upstream): Promise<Verdict> {
+  const asked = await Promise.all([authorizeWants(request, upstream), askTags(request, upstream)])
   const verdict = asked[0] as Verdict
   const tags = asked[1] as TagState
   if (verdict.kind !== 'yes') {
@@ -53,35 +52,25 @@ export async function authorize(request: FetchRequest, upstream: Upstream): Prom
   return { kind: 'yes', request: verdict.request, tags: tags.text }
 }
 
-async function probeUntilAnswered(request: FetchRequest, upstream: Upstream): Promise<Verdict> {
+async function authorizeWants(request: FetchRequest, upstream: Upstream): Promise<Verdict> {
   let asked = request
   for (let pruned = 0; pruned <= MAX_PRUNED; pruned++) {
     const unknown = upstream.unknownOid(request.format === 'sha1' ? 40 : 64)
     const body = await upstream.probe(writeProbe(asked, unknown))
-    const step = judge(asked, body)
-    if (step.retry === null) {
-      return step.verdict
+    if (typeof body !== 'string') {
+      return { kind: 'pass', reason: isNo(body) ? 'refused' : 'no-answer' }
     }
-    asked = step.retry
+    const answer = readProbeAnswer(asked, body)
+    if (answer.kind === 'yes') {
+      return acknowledge(asked, answer.acknowledged)
+    }
+    const retry = withoutPruned(asked, answer)
+    if (retry === null) {
+      return refusal(asked, body)
+    }
+    asked = retry
   }
   return { kind: 'pass', reason: 'refused' }
-}
-
-interface Step {
-  verdict: Verdict
-  /** The request without a pruned shallow, to be asked again. */
-  retry: FetchRequest | null
-}
-
-function judge(asked: FetchRequest, body: string | number | null): Step {
-  if (typeof body !== 'string') {
-    return stop({ kind: 'pass', reason: isNo(body) ? 'refused' : 'no-answer' })
-  }
-  const answer = readProbeAnswer(asked, body)
-  if (answer.kind === 'yes') {
-    return stop(acknowledge(asked, answer.acknowledged))
-  }
-  return { verdict: refusal(asked, body), retry: withoutPruned(asked, answer) }
 }
 
 /**
@@ -90,10 +79,6 @@ function judge(asked: FetchRequest, body: string | number | null): Step {
  */
 function isNo(status: number | null): boolean {
   return status !== null && status !== 429 && status < 500
-}
-
-function stop(verdict: Verdict): Step {
-  return { verdict, retry: null }
 }
 
 /** A server without wait-for-done dies on the line: an empty 200. */
@@ -136,7 +121,7 @@ export async function askTags(request: FetchRequest, upstream: Upstream): Promis
   if (body === null) {
     return { kind: 'pass', reason: 'tag-state' }
   }
-  const limits = { format: request.format, maxTags: upstream.maxTags }
+  const limits = { format: request.format, maxTags: upstream.maxTags() }
   const tags = readAdvertisedTags(body, limits)
   return tags.kind === 'pass' ? tags : { kind: 'tags', text: tags.lines.join('\n') }
 }

@@ -3,7 +3,7 @@
  * two requests with the same canonical form get the same answer, whatever their order, duplicates
  * and agents were.
  */
-import type { FetchRequest } from './fetch-request.ts'
+import type { FetchRequest, ObjectFormat } from './fetch-request.ts'
 import { sortedUnique } from './oids.ts'
 import { pktDigits, pktLine } from './pkt-line.ts'
 
@@ -12,33 +12,30 @@ export function needsThinPack(request: FetchRequest): boolean {
   return request.thinPack && request.haves.length + request.shallows.length > 0
 }
 
-/** What stands before a line whose text has so many bytes: the digits of a packet, or nothing. */
-export type Frame = (length: number) => string
-
-export function line(frame: Frame, text: string): string {
-  return frame(text.length + 1) + text + '\n'
+function line(text: string): string {
+  return pktLine(text + '\n')
 }
 
 /** A line for each oid, put together by one native join: thousands would stop a worker of nginx. */
-export function oidLines(frame: Frame, name: string, oids: string[]): string {
+export function oidLines(name: string, oids: string[]): string {
   if (oids.length === 0) {
     return ''
   }
-  const prefix = frame(name.length + (oids[0] as string).length + 1) + name
+  const prefix = pktDigits(name.length + (oids[0] as string).length + 1) + name
   return prefix + oids.join('\n' + prefix) + '\n'
 }
 
 /** The lines that say what is wanted, in canonical order; haves not included. */
-export function needs(frame: Frame, request: FetchRequest): string {
+export function needs(request: FetchRequest): string {
   return (
-    oidLines(frame, 'want ', sortedUnique(request.wants)) +
-    oidLines(frame, 'shallow ', sortedUnique(request.shallows)) +
-    (request.deepen === null ? '' : line(frame, request.deepen)) +
-    (request.filter === null ? '' : line(frame, 'filter ' + request.filter))
+    oidLines('want ', sortedUnique(request.wants)) +
+    oidLines('shallow ', sortedUnique(request.shallows)) +
+    (request.deepen === null ? '' : line(request.deepen)) +
+    (request.filter === null ? '' : line('filter ' + request.filter))
   )
 }
 
-/** Options that shape the pack. Progress is not one of them: it travels in band 2. */
+/** Options that shape the pack, in canonical order. Progress is not one of them: it travels in band 2. */
 export function options(request: FetchRequest): string[] {
   const list: string[] = []
   if (needsThinPack(request)) {
@@ -53,47 +50,53 @@ export function options(request: FetchRequest): string[] {
   return list
 }
 
+/** The same as packets of v2, in which each is a line. */
+export function optionLines(request: FetchRequest): string {
+  return (
+    (needsThinPack(request) ? '000ethin-pack\n' : '') +
+    (request.includeTag ? '0010include-tag\n' : '') +
+    (request.ofsDelta ? '000eofs-delta\n' : '')
+  )
+}
+
+export const NO_PROGRESS = '0010no-progress\n'
+
 /** The body that is fed to upload-pack, ASCII. `progress` shapes band 2 alone. */
 export function writeCanonicalRequest(request: FetchRequest, progress?: boolean): string {
-  const list = options(request)
-  if (!progress) {
-    list.push('no-progress')
-  }
-  return request.family === 2 ? writeV2(request, list) : writeV0(request, list)
+  return request.family === 2 ? writeV2(request, progress) : writeV0(request, progress)
 }
 
-export function writeV2Head(command: string, request: Pick<FetchRequest, 'format'>): string {
-  // An upstream that does not know the capability dies of it, and sha1 is the default.
-  const format = request.format === 'sha1' ? '' : pktLine('object-format=sha256\n')
-  return pktLine('command=' + command + '\n') + format + '0001'
-}
-
-export function writeLines(lines: string[]): string {
-  let text = ''
-  for (let i = 0; i < lines.length; i++) {
-    text += line(pktDigits, lines[i] as string)
-  }
-  return text
-}
-
-function writeV2(request: FetchRequest, list: string[]): string {
+/** An upstream that does not know the capability object-format dies of it, and sha1 is the default. */
+export function writeV2Head(command: 'fetch' | 'ls-refs', format: ObjectFormat): string {
   return (
-    writeV2Head('fetch', request) +
-    writeLines(list) +
-    needs(pktDigits, request) +
-    oidLines(pktDigits, 'have ', sortedUnique(request.haves)) +
+    (command === 'fetch' ? '0012command=fetch\n' : '0014command=ls-refs\n') +
+    (format === 'sha1' ? '' : '0019object-format=sha256\n') +
+    '0001'
+  )
+}
+
+function writeV2(request: FetchRequest, progress?: boolean): string {
+  return (
+    writeV2Head('fetch', request.format) +
+    optionLines(request) +
+    (progress ? '' : NO_PROGRESS) +
+    needs(request) +
+    oidLines('have ', sortedUnique(request.haves)) +
     (request.done ? '0009done\n' : '') +
     '0000'
   )
 }
 
-function writeV0(request: FetchRequest, list: string[]): string {
-  return writeV0Needs(request, list) + '0000' + pktLine('done\n')
+function writeV0(request: FetchRequest, progress?: boolean): string {
+  return writeV0Needs(request, progress) + '00000009done\n'
 }
 
 /** The first part of a v0 request: capabilities ride on the first want. */
-export function writeV0Needs(request: FetchRequest, list: string[]): string {
-  const capabilities = ['side-band-64k'].concat(list)
+export function writeV0Needs(request: FetchRequest, progress?: boolean): string {
+  const capabilities = ['side-band-64k'].concat(options(request))
+  if (!progress) {
+    capabilities.push('no-progress')
+  }
   if (request.filter !== null) {
     capabilities.push('filter')
   }
@@ -103,5 +106,5 @@ export function writeV0Needs(request: FetchRequest, list: string[]): string {
   const wants = sortedUnique(request.wants)
   const first = 'want ' + wants[0] + ' ' + capabilities.join(' ')
   const others = Object.assign({}, request, { wants: wants.slice(1) })
-  return line(pktDigits, first) + needs(pktDigits, others)
+  return line(first) + needs(others)
 }

@@ -1,6 +1,7 @@
 /** Decides by the request's head whether its body is worth reading. */
 import type { FetchRequest, Parsed } from './fetch-request.ts'
 import type { PktSource } from './pkt-line.ts'
+import { readPlainFetch } from './plain-fetch.ts'
 import { parseUploadRequest } from './protocol-v0.ts'
 import { parseFetchRequest } from './protocol-v2.ts'
 import type { Reason } from './reasons.ts'
@@ -39,18 +40,27 @@ export function refuseHead(head: RequestHead): Reason | null {
   if (head.conditions !== '') {
     return 'conditional'
   }
-  if (head.contentEncoding !== '' && !/^(gzip|x-gzip|identity)$/.test(head.contentEncoding)) {
+  if (!isGzip(head.contentEncoding) && !isIdentity(head.contentEncoding)) {
     return 'content-encoding'
   }
-  // Negotiate, NTLM and Digest spend themselves on one request.
-  if (head.authorization !== '' && !/^(basic|bearer) /i.test(head.authorization)) {
+  if (head.authorization !== '' && !isReusable(head.authorization)) {
     return 'auth-scheme'
   }
   return protocolFamily(head.gitProtocol) === null ? 'git-protocol' : null
 }
 
+/** Negotiate, NTLM and Digest spend themselves on one request. */
+function isReusable(authorization: string): boolean {
+  const scheme = authorization.substring(0, authorization.indexOf(' ')).toLowerCase()
+  return scheme === 'basic' || scheme === 'bearer'
+}
+
 export function isGzip(contentEncoding: string): boolean {
   return contentEncoding === 'gzip' || contentEncoding === 'x-gzip'
+}
+
+function isIdentity(contentEncoding: string): boolean {
+  return contentEncoding === '' || contentEncoding === 'identity'
 }
 
 /**
@@ -69,7 +79,9 @@ export function protocolFamily(gitProtocol: string): FetchRequest['family'] | nu
 }
 
 export function parseBody(body: PktSource, gitProtocol: string, maxLines: number): Parsed {
-  return protocolFamily(gitProtocol) === 2
-    ? parseFetchRequest(body, maxLines)
-    : parseUploadRequest(body, maxLines)
+  if (protocolFamily(gitProtocol) !== 2) {
+    return parseUploadRequest(body, maxLines)
+  }
+  const plain = typeof body === 'string' ? readPlainFetch(body) : null
+  return plain === null ? parseFetchRequest(body, maxLines) : { kind: 'fetch', request: plain }
 }

@@ -4,7 +4,6 @@
  */
 import { parseFilterSpec } from './filter-spec.ts'
 import { sortedUnique } from './oids.ts'
-import type { PktSource } from './pkt-line.ts'
 import type { Reason } from './reasons.ts'
 
 export type ObjectFormat = 'sha1' | 'sha256'
@@ -50,25 +49,24 @@ export function emptyRequest(family: 0 | 2): FetchRequest {
   }
 }
 
-/** Lines with an object id, and where it goes. */
-const OID_LINES: { [name: string]: 'wants' | 'haves' | 'shallows' } = {
-  'want ': 'wants',
-  'have ': 'haves',
-  'shallow ': 'shallows',
-}
-
-/** Lines that may change an answer by what only upstream knows, and why they pass. */
-const PASSED_LINES: { [name: string]: Reason } = {
-  'deepen-relative': 'deepen-relative',
-  'deepen-not': 'deepen-not',
-  'want-ref': 'want-ref',
-  'sideband-all': 'sideband-all',
-  'packfile-uris': 'packfile-uris',
-}
-
-/** A row of a table, and not what every object inherits: `constructor` is no known line. */
-export function own<T>(table: { [name: string]: T }, name: string): T | undefined {
-  return Object.prototype.hasOwnProperty.call(table, name) ? table[name] : undefined
+/** Takes what is a line of its own in v2 and a capability in v0; false where it is something else. */
+export function takeOption(request: FetchRequest, word: string): boolean {
+  switch (word) {
+    case 'ofs-delta':
+      request.ofsDelta = true
+      return true
+    case 'thin-pack':
+      request.thinPack = true
+      return true
+    case 'include-tag':
+      request.includeTag = true
+      return true
+    case 'no-progress':
+      request.noProgress = true
+      return true
+    default:
+      return false
+  }
 }
 
 /**
@@ -78,20 +76,34 @@ export function own<T>(table: { [name: string]: T }, name: string): T | undefine
 export function takeLine(request: FetchRequest, line: string): Reason | null {
   const space = line.indexOf(' ')
   const name = space < 0 ? line : line.substring(0, space)
-  const field = own(OID_LINES, name + ' ')
-  if (field !== undefined) {
-    const oid = line.substring(space + 1)
-    request[field].push(oid)
-    // What it is made of is looked at once for all: `finishRequest`.
-    return oid.length === oidLength(request.format) ? null : 'oid'
+  switch (name) {
+    case 'want':
+      return takeOid(request.wants, line.substring(5), request.format)
+    case 'have':
+      return takeOid(request.haves, line.substring(5), request.format)
+    case 'shallow':
+      return takeOid(request.shallows, line.substring(8), request.format)
+    case 'deepen':
+    case 'deepen-since':
+      return takeDeepen(request, name, line)
+    case 'filter':
+      return takeFilter(request, line.substring(7))
+    // What may change an answer by what only upstream knows.
+    case 'deepen-relative':
+    case 'deepen-not':
+    case 'want-ref':
+    case 'sideband-all':
+    case 'packfile-uris':
+      return name
+    default:
+      return 'argument'
   }
-  if (name === 'deepen' || name === 'deepen-since') {
-    return takeDeepen(request, name, line)
-  }
-  if (name === 'filter') {
-    return takeFilter(request, line.substring(7))
-  }
-  return own(PASSED_LINES, name) || 'argument'
+}
+
+/** What it is made of is looked at once for all: `finishRequest`. */
+function takeOid(oids: string[], oid: string, format: ObjectFormat): Reason | null {
+  oids.push(oid)
+  return oid.length === (format === 'sha1' ? 40 : 64) ? null : 'oid'
 }
 
 function takeDeepen(request: FetchRequest, name: string, line: string): Reason | null {
@@ -122,57 +134,13 @@ export function isOid(oid: string, format: ObjectFormat): boolean {
   return format === 'sha1' ? /^[0-9a-f]{40}$(?!\n)/.test(oid) : /^[0-9a-f]{64}$(?!\n)/.test(oid)
 }
 
-function oidLength(format: ObjectFormat): number {
-  return format === 'sha1' ? 40 : 64
-}
-
-/** What stands before each oid of a run, of sha1, and where the oids go. */
-const RUNS: { head: string; field: 'wants' | 'haves' | 'shallows' }[] = [
-  { head: '0032want ', field: 'wants' },
-  { head: '0032have ', field: 'haves' },
-  { head: '0035shallow ', field: 'shallows' },
-]
-
-/** Where reading goes on, and how many packets were taken. */
-interface Run {
-  next: number
-  lines: number
-}
-
 /**
- * Takes a run of packets alike at `pos`, `0032want <oid>\n` and so on, as fetches of many refs and
- * long negotiations have: one native split instead of thousands of steps. What is not exactly so is
- * left to the caller. Only behind the first of its kind: a request that makes each run short would be
- * split again and again.
+ * The end of parsing. A regular expression an oid would stop a worker of nginx for too long, and one
+ * that looks for what may not be there begins anew at each digit.
  */
-export function takeRun(request: FetchRequest, source: PktSource, pos: number): Run {
-  for (let i = 0; request.format === 'sha1' && i < RUNS.length; i++) {
-    const run = RUNS[i] as (typeof RUNS)[0]
-    const oids = request[run.field]
-    if (oids.length === 1 && source.text(pos, pos + run.head.length) === run.head) {
-      takeOids(oids, source.text(pos, source.length).split(run.head))
-      const lines = oids.length - 1
-      return { next: pos + lines * (run.head.length + 41), lines }
-    }
-  }
-  return { next: pos, lines: 0 }
-}
-
-/** The first piece stands before the first packet, and is empty. */
-function takeOids(oids: string[], pieces: string[]): void {
-  for (let i = 1; i < pieces.length; i++) {
-    const piece = pieces[i] as string
-    if (piece.length !== 41 || piece.charCodeAt(40) !== 10) {
-      return
-    }
-    oids.push(piece.substring(0, 40))
-  }
-}
-
-/** The end of parsing. A regular expression an oid would stop a worker of nginx for too long. */
 export function finishRequest(request: FetchRequest): Parsed {
   const oids = request.wants.concat(request.haves, request.shallows)
-  if (/[^0-9a-f]/.test(oids.join(''))) {
+  if (!/^[0-9a-f]*$(?!\n)/.test(oids.join(''))) {
     return pass('oid')
   }
   // Sorted once: whoever writes them looks first whether they are.

@@ -2,12 +2,11 @@
  * The name of a stored answer: everything that shapes it, and nothing else. Repository and
  * upstream are in it, or one repository's pack would be served under another's path.
  */
-import { needs, oidLines, options } from './canonical.ts'
+import { writeCanonicalRequest } from './canonical.ts'
 import type { FetchRequest } from './fetch-request.ts'
-import { sortedUnique } from './oids.ts'
 import { repositoryId } from './repository-path.ts'
 
-const KEY_VERSION = 'nginx-git-cache 1'
+const KEY_VERSION = 'nginx-git-cache 2'
 
 export interface KeyScope {
   upstream: string
@@ -17,24 +16,15 @@ export interface KeyScope {
   tagState: string
 }
 
-/** The text whose sha256 is the key. */
+/** The text whose sha256 is the key: where it comes from, which tags there are, and what is asked. */
 export function keyText(request: FetchRequest, scope: KeyScope): string {
-  const lines = [
-    KEY_VERSION,
-    'upstream ' + scope.upstream,
-    'repository ' + scope.repository,
-    'protocol ' + request.family,
-    'object-format ' + request.format,
-    'tag-state ' + (request.includeTag ? scope.tagState : ''),
-    'done ' + request.done,
-    'options ' + options(request).join(' '),
-    needs(noFrame, request),
-  ]
-  return lines.join('\n') + oidLines(noFrame, 'have ', sortedUnique(request.haves))
-}
-
-function noFrame(): string {
-  return ''
+  return (
+    KEY_VERSION +
+    ('\nupstream ' + scope.upstream) +
+    ('\nrepository ' + scope.repository) +
+    ('\ntag-state ' + (request.includeTag ? scope.tagState : '')) +
+    ('\n' + writeCanonicalRequest(request))
+  )
 }
 
 /** The key of an answer. `sha256` gives lower-case hexadecimal: no runtime is named here. */

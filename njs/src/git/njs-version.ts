@@ -1,19 +1,11 @@
 /**
- * njs versions in which a client that hangs up during a subrequest crashes the worker
- * (nginx/njs issues 1077 and 1080; fixed in 0.8.5 and in 1.0.0): first and last of each range.
+ * Whether a client that hangs up during a subrequest crashes the worker of this njs: nginx/njs issues
+ * 1077 and 1080, in 0.8.1 to 0.8.4 and 0.9.5 to 0.9.9. `version`: njs.version, `0.8.2`.
  */
-const CRASHING = [
-  [801, 804],
-  [905, 909],
-]
-
-/** `version`: njs.version, `0.8.2`. */
 export function crashesInSubrequests(version: string): boolean {
-  const number = versionNumber(version)
-  return CRASHING.some((range) => number >= (range[0] as number) && number <= (range[1] as number))
-}
-
-function versionNumber(version: string): number {
-  const parts = version.split('.').map(Number)
-  return (parts[0] || 0) * 10000 + (parts[1] || 0) * 100 + (parts[2] || 0)
+  const minor = version.substring(0, 4)
+  const patch = Number(version.substring(4))
+  return (
+    (minor === '0.8.' && patch >= 1 && patch <= 4) || (minor === '0.9.' && patch >= 5 && patch <= 9)
+  )
 }

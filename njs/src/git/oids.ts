@@ -2,7 +2,7 @@
 
 /** Sorted, each once; the array itself where it is so already. */
 export function sortedUnique(oids: string[]): string[] {
-  if (isAscending(oids)) {
+  if (oids.length < 2 || isAscending(oids)) {
     return oids
   }
   const sorted = oids.slice().sort()

@@ -11,51 +11,43 @@ export const RESPONSE_END = 2
 /** A packet: its payload, or one of the special packets (0000, 0001, 0002). */
 export type Pkt = string | typeof FLUSH | typeof DELIM | typeof RESPONSE_END
 
-/** Bytes that can be cut: a string of ASCII is one; a buffer whose `text` decodes a range is another. */
+/** Bytes that can be cut: a string of ASCII is one; a buffer whose `substring` decodes a range is another. */
 export interface PktSource {
   readonly length: number
-  text(start: number, end: number): string
+  substring(start: number, end: number): string
 }
 
-export interface ReadPkt {
-  pkt: Pkt
-  next: number
-}
-
-export function asciiSource(body: string): PktSource {
-  return { length: body.length, text: (start, end) => body.substring(start, end) }
-}
-
-/** The packet at `pos`, or null where the bytes do not parse or end too early. */
-export function readPkt(source: PktSource, pos: number): ReadPkt | null {
-  const head = source.text(pos, pos + 4)
-  const length = parseInt(head, 16)
-  // A regular expression costs njs more than all the rest: only what is not in canonical form needs it.
-  if (digits(length) !== head && !/^[0-9a-fA-F]{4}$/.test(head)) {
-    return null
-  }
-  if (length < 3) {
-    return { pkt: length as typeof FLUSH, next: pos + 4 }
-  }
-  if (length === 3 || pos + length > source.length) {
-    return null
-  }
-  return { pkt: source.text(pos + 4, pos + length), next: pos + length }
-}
-
-/** All packets of a complete body, or null where any of it does not parse. */
-export function readPkts(source: PktSource): Pkt[] | null {
+/**
+ * All packets of a complete body, or those up to its first flush and with it; of more than `most` the
+ * first, and one. Null where the bytes do not parse, or end too early. Digits are lower-case, as
+ * every client writes them. Flat, and without an object for each packet: in njs a call costs 300 ns.
+ */
+export function readPkts(source: PktSource, most: number, end: 'body' | 'flush'): Pkt[] | null {
+  const size = source.length
   const pkts: Pkt[] = []
+  const heads: string[] = []
   let pos = 0
-  while (pos < source.length) {
-    const read = readPkt(source, pos)
-    if (read === null) {
+  let length = -1
+  while (pos < size && pkts.length <= most && !(length === FLUSH && end === 'flush')) {
+    const head = source.substring(pos, pos + 4)
+    length = parseInt(head, 16)
+    heads.push(head)
+    if (length > 3 && pos + length <= size) {
+      pkts.push(source.substring(pos + 4, pos + length))
+      pos += length
+    } else if (isSpecial(length) && pos + 4 <= size) {
+      pkts.push(length)
+      pos += 4
+    } else {
       return null
     }
-    pkts.push(read.pkt)
-    pos = read.next
   }
-  return pkts
+  // parseInt takes `+5`, `0x5` and `5 ` as well. One regular expression for all: each costs 2 us.
+  return /^[0-9a-f]*$(?!\n)/.test(heads.join('')) ? pkts : null
+}
+
+function isSpecial(length: number): length is typeof FLUSH | typeof DELIM | typeof RESPONSE_END {
+  return length === FLUSH || length === DELIM || length === RESPONSE_END
 }
 
 /** One data packet of ASCII text; the line feed is the caller's. */

@@ -4,10 +4,17 @@
  * What the client merely names is asked for as well, since it shapes the answer.
  * Source: gitprotocol-v2(5) "fetch", `wait-for-done`; upload-pack.c.
  */
-import { needs, oidLines, options, writeLines, writeV0Needs, writeV2Head } from './canonical.ts'
+import {
+  NO_PROGRESS,
+  needs,
+  oidLines,
+  optionLines,
+  writeV0Needs,
+  writeV2Head,
+} from './canonical.ts'
 import type { FetchRequest } from './fetch-request.ts'
 import { sortedUnique } from './oids.ts'
-import { asciiSource, chomp, FLUSH, type Pkt, pktDigits, pktLine, readPkts } from './pkt-line.ts'
+import { chomp, FLUSH, type Pkt, pktLine, readPkts } from './pkt-line.ts'
 
 export type ProbeAnswer =
   /** Upstream gives this client these objects; `acknowledged` are the haves that it knows. */
@@ -29,27 +36,27 @@ export function writeProbe(request: FetchRequest, unknownOid: string): string {
 }
 
 function writeV2Probe(asked: FetchRequest, unknownOid: string): string {
-  const list = options(asked)
-  list.push('no-progress')
-  if (asked.haves.length > 0) {
-    list.push('wait-for-done')
-  }
-  // Oldest first: git >= 2.45 does not acknowledge the parents of haves that it saw earlier.
-  const haves = asked.haves.slice().reverse().concat([unknownOid])
+  const haves = asked.haves.length === 0 ? '' : writeHaves(asked.haves)
   return (
-    writeV2Head('fetch', asked) +
-    writeLines(list) +
-    needs(pktDigits, asked) +
-    oidLines(pktDigits, 'have ', haves) +
+    writeV2Head('fetch', asked.format) +
+    optionLines(asked) +
+    NO_PROGRESS +
+    (haves === '' ? '' : '0012wait-for-done\n') +
+    needs(asked) +
+    haves +
+    pktLine('have ' + unknownOid + '\n') +
     '0000'
   )
 }
 
+/** Oldest first: git >= 2.45 does not acknowledge the parents of haves that it saw earlier. */
+function writeHaves(haves: string[]): string {
+  return oidLines('have ', haves.slice().reverse())
+}
+
 function writeV0Probe(asked: FetchRequest, unknownOid: string): string {
-  const list = options(asked)
-  list.push('no-progress')
   const undeepened = Object.assign({}, asked, { deepen: null })
-  return writeV0Needs(undeepened, list) + '0000' + pktLine('have ' + unknownOid + '\n') + '0000'
+  return writeV0Needs(undeepened) + '0000' + pktLine('have ' + unknownOid + '\n') + '0000'
 }
 
 /** No have is common: upload-pack's whole answer to a round of negotiation without `done`. */
@@ -60,7 +67,7 @@ export function readProbeAnswer(request: FetchRequest, body: string): ProbeAnswe
   if (request.family === 2 && body === NAK) {
     return { kind: 'yes', acknowledged: [] }
   }
-  const pkts = readPkts(asciiSource(body))
+  const pkts = readPkts(body, Infinity, 'body')
   if (pkts === null || pkts.length === 0) {
     return { kind: 'no' }
   }

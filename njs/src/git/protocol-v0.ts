@@ -1,32 +1,9 @@
 /** Reads an upload request of protocol v0 or v1. Source: gitprotocol-pack(5), gitprotocol-capabilities(5). */
 import type { FetchRequest, Parsed } from './fetch-request.ts'
-import { emptyRequest, finishRequest, own, pass, takeLine, takeRun } from './fetch-request.ts'
-import { chomp, FLUSH, type PktSource, readPkt } from './pkt-line.ts'
+import { emptyRequest, finishRequest, pass, takeLine, takeOption } from './fetch-request.ts'
+import { chomp, FLUSH, type Pkt, type PktSource, readPkts } from './pkt-line.ts'
 import { takeObjectFormat } from './protocol-v2.ts'
 import type { Reason } from './reasons.ts'
-
-/**
- * Capabilities on the first want that change no byte of an answer that we keep (no haves, done):
- * upload-pack then says a plain NAK under every multi_ack mode.
- */
-const IGNORED = [
-  'multi_ack',
-  'multi_ack_detailed',
-  'no-done',
-  'side-band',
-  'shallow',
-  'deepen-since',
-  'deepen-not',
-  'allow-tip-sha1-in-want',
-  'allow-reachable-sha1-in-want',
-]
-
-const FLAGS: { [name: string]: 'ofsDelta' | 'thinPack' | 'includeTag' | 'noProgress' } = {
-  'ofs-delta': 'ofsDelta',
-  'thin-pack': 'thinPack',
-  'include-tag': 'includeTag',
-  'no-progress': 'noProgress',
-}
 
 interface V0State {
   sideBand: boolean
@@ -35,35 +12,26 @@ interface V0State {
 }
 
 export function parseUploadRequest(body: PktSource, maxLines: number): Parsed {
+  const pkts = readPkts(body, maxLines, 'body')
+  if (pkts === null) {
+    return pass('body')
+  }
+  if (pkts.length > maxLines) {
+    return pass('too-many-lines')
+  }
   const request = emptyRequest(0)
   const state: V0State = { sideBand: false, filter: false, flushed: false }
-  let pos = 0
-  for (let lines = 0; pos < body.length; lines++) {
-    if (lines > maxLines) {
-      return pass('too-many-lines')
-    }
-    const read = readPkt(body, pos)
-    if (read === null) {
-      return pass('body')
-    }
-    pos = read.next
-    const reason = takePkt(request, state, read.pkt)
+  for (let i = 0; i < pkts.length; i++) {
+    // git reads no further.
+    const reason = request.done ? 'body' : takePkt(request, state, pkts[i] as Pkt)
     if (reason !== null) {
       return pass(reason)
-    }
-    if (!state.flushed) {
-      const run = takeRun(request, body, pos)
-      lines += run.lines
-      pos = run.next
-    }
-    if (request.done) {
-      return pos === body.length ? finish(request, state) : pass('body')
     }
   }
   return finish(request, state)
 }
 
-function takePkt(request: FetchRequest, state: V0State, pkt: string | number): Reason | null {
+function takePkt(request: FetchRequest, state: V0State, pkt: Pkt): Reason | null {
   if (pkt === FLUSH) {
     if (request.wants.length === 0) {
       return 'empty'
@@ -113,29 +81,43 @@ function takeFirstWant(request: FetchRequest, state: V0State, line: string): Rea
 }
 
 function takeCapability(request: FetchRequest, state: V0State, word: string): Reason | null {
-  const flag = own(FLAGS, word)
-  if (flag !== undefined) {
-    request[flag] = true
+  if (takeOption(request, word)) {
     return null
   }
-  if (word === 'side-band-64k') {
-    state.sideBand = true
-    return null
+  switch (word) {
+    case 'side-band-64k':
+      state.sideBand = true
+      return null
+    case 'filter':
+      state.filter = true
+      return null
+    case 'deepen-relative':
+      return 'deepen-relative'
+    // What changes no byte of an answer that we keep (no haves, done): upload-pack then says a plain
+    // NAK under every multi_ack mode.
+    case '':
+    case 'multi_ack':
+    case 'multi_ack_detailed':
+    case 'no-done':
+    case 'side-band':
+    case 'shallow':
+    case 'deepen-since':
+    case 'deepen-not':
+    case 'allow-tip-sha1-in-want':
+    case 'allow-reachable-sha1-in-want':
+      return null
+    default:
+      return takeNamedCapability(request, word)
   }
-  if (word === 'filter') {
-    state.filter = true
-    return null
-  }
+}
+
+/** `name=value`. */
+function takeNamedCapability(request: FetchRequest, word: string): Reason | null {
   if (word.indexOf('object-format=') === 0) {
     return takeObjectFormat(request, word.substring(14))
   }
-  if (word === 'deepen-relative') {
-    return 'deepen-relative'
-  }
-  if (word === '' || IGNORED.includes(word) || /^(agent|session-id)=/.test(word)) {
-    return null
-  }
-  return 'capability'
+  const ignored = word.indexOf('agent=') === 0 || word.indexOf('session-id=') === 0
+  return ignored ? null : 'capability'
 }
 
 function takeNeed(request: FetchRequest, line: string): Reason | null {

@@ -1,54 +1,43 @@
 /** Reads a protocol v2 request. Source: gitprotocol-v2(5); git's upload-pack.c `process_args`. */
 import type { FetchRequest, Parsed } from './fetch-request.ts'
-import { emptyRequest, finishRequest, own, pass, takeLine, takeRun } from './fetch-request.ts'
-import { chomp, DELIM, FLUSH, type PktSource, readPkt } from './pkt-line.ts'
+import { emptyRequest, finishRequest, pass, takeLine, takeOption } from './fetch-request.ts'
+import { chomp, DELIM, FLUSH, type PktSource, readPkts } from './pkt-line.ts'
 import type { Reason } from './reasons.ts'
 
-/** Argument lines without a value, and the field that each sets; null: it changes nothing here. */
-const FLAGS: { [line: string]: 'done' | 'ofsDelta' | 'thinPack' | 'includeTag' | 'noProgress' } = {
-  done: 'done',
-  'ofs-delta': 'ofsDelta',
-  'thin-pack': 'thinPack',
-  'include-tag': 'includeTag',
-  'no-progress': 'noProgress',
+interface V2State {
+  command: string
+  args: boolean
+  waitForDone: boolean
 }
 
 /**
  * Parses up to the first flush and ignores what follows, as git does (dulwich sends `done` after it).
  */
 export function parseFetchRequest(body: PktSource, maxLines: number): Parsed {
+  const pkts = readPkts(body, maxLines, 'flush')
+  if (pkts === null) {
+    return pass('body')
+  }
+  if (pkts.length > maxLines) {
+    return pass('too-many-lines')
+  }
   const request = emptyRequest(2)
   const state = { command: '', args: false, waitForDone: false }
-  let pos = 0
-  for (let lines = 0; ; lines++) {
-    if (lines > maxLines) {
-      return pass('too-many-lines')
-    }
-    const read = readPkt(body, pos)
-    if (read === null) {
-      return pass('body')
-    }
-    pos = read.next
-    if (read.pkt === FLUSH) {
-      return lines === 0 ? pass('empty') : finish(request, state.command, state.waitForDone)
-    }
+  const last = pkts.length - 1
+  for (let i = 0; i < last; i++) {
+    const pkt = pkts[i]
     const reason =
-      typeof read.pkt === 'string'
-        ? takeV2Line(request, state, chomp(read.pkt))
-        : enterArguments(state, read.pkt === DELIM)
+      typeof pkt === 'string'
+        ? takeV2Line(request, state, chomp(pkt))
+        : enterArguments(state, pkt === DELIM)
     if (reason !== null) {
       return pass(reason)
     }
-    const run = takeRun(request, body, pos)
-    lines += run.lines
-    pos = run.next
   }
-}
-
-interface V2State {
-  command: string
-  args: boolean
-  waitForDone: boolean
+  if (pkts[last] !== FLUSH) {
+    return pass('body')
+  }
+  return last === 0 ? pass('empty') : finish(request, state.command, state.waitForDone)
 }
 
 function enterArguments(state: V2State, delim: boolean): Reason | null {
@@ -64,16 +53,15 @@ function takeV2Line(request: FetchRequest, state: V2State, line: string): Reason
   if (!state.args) {
     return takeCapability(request, state, line)
   }
-  const flag = own(FLAGS, line)
-  if (flag !== undefined) {
-    request[flag] = true
+  if (line === 'done') {
+    request.done = true
     return null
   }
   if (line === 'wait-for-done') {
     state.waitForDone = true
     return null
   }
-  return takeLine(request, line)
+  return takeOption(request, line) ? null : takeLine(request, line)
 }
 
 function takeCapability(request: FetchRequest, state: V2State, line: string): Reason | null {

@@ -1,8 +1,6 @@
 /** From the path of a request to the repository that it names. Case is kept: forges differ in it. */
 
 const SERVICE = '/git-upload-pack'
-const PLAIN = /^(\/[A-Za-z0-9._~+@,:=-]{1,255})+$(?!\n)/
-
 /**
  * The repository's path in the request target (`/group/repo.git/git-upload-pack`), as the client
  * spelt it, or null for anything but plain segments: what nginx, the forge and we could read
@@ -14,13 +12,20 @@ export function parseRepositoryPath(target: string): string | null {
     return null
   }
   const path = target.substring(0, end)
-  const dots = path.split('/').some((segment) => segment === '.' || segment === '..')
-  return PLAIN.test(path) && !dots ? path : null
+  return isPlain(path) ? path : null
+}
+
+function isPlain(path: string): boolean {
+  const closed = path + '/'
+  const dots = closed.indexOf('/./') >= 0 || closed.indexOf('/../') >= 0
+  return !dots && /^(?:\/[A-Za-z0-9._~+@,:=-]{1,255})+$(?!\n)/.test(path)
 }
 
 /** `x` and `x.git` are one repository: one mirror, one set of answers. */
 export function repositoryId(path: string): string {
-  const id = path.replace(/\/+$/, '')
+  let end = path.length
+  while (path.charCodeAt(end - 1) === 47) end--
+  const id = path.substring(0, end)
   return id.slice(-4) === '.git' && id.length > 5 ? id.slice(0, -4) : id
 }
 

@@ -6,10 +6,10 @@
  * hit): its lines are looked at before an answer is made, so none is stored under one that is no good.
  * Source: gitprotocol-v2(5) "ls-refs"; gitprotocol-pack(5) "Reference Discovery"; git-check-ref-format(1).
  */
-import { writeLines, writeV2Head } from './canonical.ts'
+import { writeV2Head } from './canonical.ts'
 import type { ObjectFormat } from './fetch-request.ts'
 import { isOid } from './fetch-request.ts'
-import { chomp, FLUSH, type PktSource, readPkt } from './pkt-line.ts'
+import { chomp, FLUSH, type Pkt, type PktSource, pktLine, readPkts } from './pkt-line.ts'
 import type { Reason } from './reasons.ts'
 
 /** Sorted lines `<oid> <refname>` or `<oid> <refname> <peeled oid>`. */
@@ -21,7 +21,8 @@ export interface TagLimits {
 }
 
 export function writeTagsRequest(format: ObjectFormat): string {
-  return writeV2Head('ls-refs', { format }) + writeLines(['peel', 'ref-prefix refs/tags/']) + '0000'
+  const args = pktLine('peel\n') + pktLine('ref-prefix refs/tags/\n')
+  return writeV2Head('ls-refs', format) + args + '0000'
 }
 
 /** Reads the text of a tag state: of family 2 the answer to ls-refs, of family 0 lines as they are here. */
@@ -29,32 +30,27 @@ export function readTagState(state: PktSource, family: 0 | 2, limits: TagLimits)
   if (family === 2) {
     return readLsRefsTags(state, limits)
   }
-  const text = state.text(0, state.length)
+  const text = state.substring(0, state.length)
   const tags = text === '' ? [] : text.split('\n').map((line) => line.split(' '))
   return finishAdvertised(tags, limits)
 }
 
 /** Reads the complete answer to `writeTagsRequest`. */
 export function readLsRefsTags(body: PktSource, limits: TagLimits): TagStateAnswer {
+  const pkts = readPkts(body, Infinity, 'body')
+  if (pkts === null || pkts.pop() !== FLUSH) {
+    return { kind: 'pass', reason: 'tag-state' }
+  }
   const lines: string[] = []
-  let pos = 0
-  for (;;) {
-    const read = readPkt(body, pos)
-    if (read === null || (typeof read.pkt !== 'string' && read.pkt !== FLUSH)) {
-      return { kind: 'pass', reason: 'tag-state' }
-    }
-    pos = read.next
-    if (read.pkt === FLUSH) {
-      return pos === body.length
-        ? { kind: 'tags', lines: lines.sort() }
-        : { kind: 'pass', reason: 'tag-state' }
-    }
-    const words = chomp(read.pkt as string).split(' ')
+  for (let i = 0; i < pkts.length; i++) {
+    const pkt = pkts[i]
+    const words = typeof pkt === 'string' ? chomp(pkt).split(' ') : []
     const reason = readLabel(words) ? takeTag(lines, words, limits) : 'tag-state'
     if (reason !== null) {
       return { kind: 'pass', reason }
     }
   }
+  return { kind: 'tags', lines: lines.sort() }
 }
 
 /** Takes the label off `peeled:<oid>`; false where something else stands there. */
@@ -92,26 +88,29 @@ function takeTag(lines: string[], words: string[], limits: TagLimits): Reason | 
  * which is how a client of these versions learns them.
  */
 export function readAdvertisedTags(body: PktSource, limits: TagLimits): TagStateAnswer {
+  const pkts = readPkts(body, Infinity, 'body')
+  if (pkts === null || !isAdvertisement(pkts)) {
+    return { kind: 'pass', reason: 'tag-state' }
+  }
   const tags: string[][] = []
-  let pos = 0
-  let flushes = 0
-  while (flushes < 2) {
-    const read = readPkt(body, pos)
-    if (read === null || (typeof read.pkt !== 'string' && read.pkt !== FLUSH)) {
-      return { kind: 'pass', reason: 'tag-state' }
-    }
-    pos = read.next
-    if (read.pkt === FLUSH) {
-      flushes++
-    } else if (flushes === 0 && read.pkt !== '# service=git-upload-pack\n') {
-      return { kind: 'pass', reason: 'tag-state' }
-    } else if (flushes === 1 && !takeAdvertised(tags, chomp(read.pkt as string))) {
+  for (let i = 2; i < pkts.length - 1; i++) {
+    const pkt = pkts[i]
+    if (typeof pkt !== 'string' || !takeAdvertised(tags, chomp(pkt))) {
       return { kind: 'pass', reason: 'tag-state' }
     }
   }
-  return pos === body.length
-    ? finishAdvertised(tags, limits)
-    : { kind: 'pass', reason: 'tag-state' }
+  return finishAdvertised(tags, limits)
+}
+
+/** The service, a flush, refs, and a flush. */
+function isAdvertisement(pkts: Pkt[]): boolean {
+  const last = pkts.length - 1
+  return (
+    last >= 2 &&
+    pkts[0] === '# service=git-upload-pack\n' &&
+    pkts[1] === FLUSH &&
+    pkts[last] === FLUSH
+  )
 }
 
 /** Takes one advertised line; a `^{}` line gives the tag before it its peeled id. */

@@ -25,7 +25,7 @@ export interface Watch {
 export function startWatch(r: NginxRequest): Watch {
   const watch: Watch = { deadline: Date.now() + PROBE_TIMEOUT, over: 0 }
   r.variables['gitcache_probe_type'] = ''
-  watchAnswers(r, watch)
+  watch.timer = setTimeout(() => watchAnswers(r, watch), WATCH_PERIOD)
   return watch
 }
 

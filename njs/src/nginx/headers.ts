@@ -2,7 +2,7 @@
 import { passed } from '../act.ts'
 import { clientLocation } from '../target.ts'
 import type { NginxRequest } from './ngx.ts'
-import { readSettings } from './settings.ts'
+import { isOn, readAddresses } from './settings.ts'
 
 /** js_header_filter where the answer is made: says how. */
 export function resultHeader(r: NginxRequest): void {
@@ -13,7 +13,6 @@ export function resultHeader(r: NginxRequest): void {
 
 /** The same of a pass; and what the operator's proxy_redirect would do. */
 export function passHeaders(r: NginxRequest): void {
-  const settings = readSettings(r)
   const result = r.variables['gitcache_result'] || ''
   // A file that nginx cannot read, a stream that did not begin.
   if (result !== '' && result.indexOf('pass') !== 0) {
@@ -21,8 +20,8 @@ export function passHeaders(r: NginxRequest): void {
   }
   resultHeader(r)
   const location = r.headersOut['Location']
-  if (settings.locationRewrite && typeof location === 'string') {
-    const rewritten = clientLocation(settings, location)
+  if (typeof location === 'string' && isOn(r, 'gitcache_location_rewrite')) {
+    const rewritten = clientLocation(readAddresses(r), location)
     // Where it stays, it stays byte for byte: setting it changes the header's name, or makes it absolute.
     if (rewritten !== location) {
       r.headersOut['Location'] = rewritten

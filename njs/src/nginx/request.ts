@@ -1,8 +1,6 @@
 /** What the client sent, as the core reads it: the head, the repository's path, the body. */
-import { bufferSource } from '../bytes.ts'
-import { isGzip, type RequestHead } from '../git/classify.ts'
+import type { RequestHead } from '../git/classify.ts'
 import { announcedSize, isGzipped } from '../git/gzip.ts'
-import type { PktSource } from '../git/pkt-line.ts'
 import type { Reason } from '../git/reasons.ts'
 import { parseRepositoryPath, stripPrefix } from '../git/repository-path.ts'
 import { internal, type NginxRequest } from './ngx.ts'
@@ -17,15 +15,6 @@ export interface Head extends RequestHead {
 
 export function readHead(r: NginxRequest): Head {
   const h = r.headersIn
-  const conditions = [
-    h['Range'],
-    h['If-Range'],
-    h['If-Match'],
-    h['If-None-Match'],
-    h['If-Modified-Since'],
-    h['If-Unmodified-Since'],
-    h['TE'],
-  ]
   return {
     method: r.method,
     contentType: h['Content-Type'] || '',
@@ -33,7 +22,14 @@ export function readHead(r: NginxRequest): Head {
     contentLength: h['Content-Length'] || '',
     gitProtocol: h['Git-Protocol'] || '',
     authorization: h['Authorization'] || '',
-    conditions: conditions.filter((value) => value !== undefined).join(''),
+    conditions:
+      (h['Range'] || '') +
+      (h['If-Range'] || '') +
+      (h['If-Match'] || '') +
+      (h['If-None-Match'] || '') +
+      (h['If-Modified-Since'] || '') +
+      (h['If-Unmodified-Since'] || '') +
+      (h['TE'] || ''),
   }
 }
 
@@ -49,6 +45,15 @@ export function isLarge(r: NginxRequest, head: Head): boolean {
   return Boolean(r.variables['request_body_file']) || Number(head.contentLength) > MAX_BODY
 }
 
+/** The body as it came, or the reason why it is not read here. */
+export function readBody(r: NginxRequest): Buffer | Reason {
+  const raw = readRaw(r)
+  if (raw === null) {
+    return 'empty'
+  }
+  return raw.length > MAX_BODY ? 'body-size' : raw
+}
+
 /** Null where there is none: njs gives nothing then, or a buffer whose length throws. */
 function readRaw(r: NginxRequest): Buffer | null {
   try {
@@ -59,18 +64,8 @@ function readRaw(r: NginxRequest): Buffer | null {
   }
 }
 
-/** The body, inflated, or the reason why it is not read here. */
-export async function readBody(r: NginxRequest, head: RequestHead): Promise<PktSource | Reason> {
-  const raw = readRaw(r)
-  if (raw === null) {
-    return 'empty'
-  }
-  if (raw.length > MAX_BODY) {
-    return 'body-size'
-  }
-  if (!isGzip(head.contentEncoding)) {
-    return bufferSource(raw)
-  }
+/** Inflates a gzip body, or says why it does not. */
+export async function inflateBody(r: NginxRequest, raw: Buffer): Promise<Buffer | Reason> {
   // Bad gzip makes nginx close the connection, so look before leaping.
   if (!isGzipped(raw)) {
     return 'gzip'
@@ -84,7 +79,7 @@ export async function readBody(r: NginxRequest, head: RequestHead): Promise<PktS
     return 'gzip'
   }
   // The size that is announced is that of the last member.
-  return inflated.length > MAX_BODY ? 'body-size' : bufferSource(inflated)
+  return inflated.length > MAX_BODY ? 'body-size' : inflated
 }
 
 /** js_content of the gunzip location: gives the body back, for nginx's gunzip filter to inflate. */

@@ -5,7 +5,7 @@ import { writeCanonicalRequest } from '../git/canonical.ts'
 import type { FetchRequest } from '../git/fetch-request.ts'
 import { isOver } from './bounded.ts'
 import { internal, type NginxRequest, type SubrequestOptions } from './ngx.ts'
-import type { Settings } from './settings.ts'
+import { readMaxTags, type Settings } from './settings.ts'
 
 /** Orders the answer to what upstream has just allowed. */
 export async function prepare(
@@ -20,7 +20,7 @@ export async function prepare(
     family: yes.request.family,
     request: writeCanonicalRequest(yes.request),
     tags: yes.tags,
-    maxTags: settings.maxTags,
+    maxTags: readMaxTags(r),
     progress: !yes.request.noProgress,
   }
   return ask(r, 'prepare', orderOf(r, settings, path, order))
@@ -47,7 +47,7 @@ export async function readBySidecar(
   settings: Settings,
   path: string
 ): Promise<SidecarState> {
-  const ticket = await ask(r, 'ticket', orderOf(r, settings, path, { maxTags: settings.maxTags }))
+  const ticket = await ask(r, 'ticket', orderOf(r, settings, path, { maxTags: readMaxTags(r) }))
   if (ticket.state !== 'ticket' || !isJob(ticket.job)) {
     return ticket
   }
@@ -68,7 +68,7 @@ export async function holdUpstream(
 /** What every order says, and what this one adds. */
 function orderOf(r: NginxRequest, settings: Settings, path: string, more: object): string {
   const head = {
-    secret: settings.secret,
+    secret: r.variables['gitcache_secret'] || '',
     id: r.variables['request_id'],
     client: r.remoteAddress,
     upstream: settings.upstream,

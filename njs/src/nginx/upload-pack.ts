@@ -6,8 +6,9 @@
  * top level: it would run again for every request.
  */
 import { type Act, follow, hit, nak, passed } from '../act.ts'
+import { bufferSource } from '../bytes.ts'
 import { MAX_YES_AGE } from '../git/authorize.ts'
-import { parseBody, type RequestHead, refuseHead, SERVICE } from '../git/classify.ts'
+import { isGzip, parseBody, type RequestHead, refuseHead, SERVICE } from '../git/classify.ts'
 import { type FetchRequest, isOwnProbe } from '../git/fetch-request.ts'
 import { keyOf } from '../git/key.ts'
 import { crashesInSubrequests } from '../git/njs-version.ts'
@@ -15,8 +16,8 @@ import type { Reason } from '../git/reasons.ts'
 import { isHeld, isStored, sha256 } from '../stored.ts'
 import { resultHeader } from './headers.ts'
 import { internal, type NginxRequest } from './ngx.ts'
-import { isLarge, readBody, readHead, readPath } from './request.ts'
-import { readSettings, type Settings } from './settings.ts'
+import { inflateBody, isLarge, readBody, readHead, readPath } from './request.ts'
+import { isOn, readSettings, type Settings } from './settings.ts'
 import { holdUpstream, lead, prepare, readBySidecar } from './sidecar.ts'
 import { authorizeInTime } from './upstream.ts'
 
@@ -62,7 +63,7 @@ function say(r: NginxRequest, status: number, type: string, text: string): void 
   r.return(status, text)
 }
 
-async function decide(r: NginxRequest, settings: Settings): Promise<Act> {
+function decide(r: NginxRequest, settings: Settings): Act | Promise<Act> {
   r.variables['gitcache_method'] = r.method
   const head = readHead(r)
   const path = readPath(r, settings)
@@ -70,18 +71,33 @@ async function decide(r: NginxRequest, settings: Settings): Promise<Act> {
   if (refused !== null) {
     return passed(refused)
   }
-  if (isLarge(r, head)) {
-    return answerLarge(r, settings, path as string)
-  }
-  const body = await readBody(r, head)
+  const asked = { settings, path: path as string, gitProtocol: head.gitProtocol }
+  const body = isLarge(r, head) ? 'body-size' : readBody(r)
+  return isGzip(head.contentEncoding) && typeof body !== 'string'
+    ? answerGzip(r, asked, body)
+    : answerBody(r, asked, body)
+}
+
+/** What is known of a request before its body is read. */
+interface Asked {
+  settings: Settings
+  path: string
+  gitProtocol: string
+}
+
+async function answerGzip(r: NginxRequest, asked: Asked, raw: Buffer): Promise<Act> {
+  const body = await inflateBody(r, raw)
+  return answerBody(r, asked, body)
+}
+
+function answerBody(r: NginxRequest, asked: Asked, body: Buffer | Reason): Act | Promise<Act> {
   if (typeof body === 'string') {
-    return body === 'body-size' ? answerLarge(r, settings, path as string) : passed(body)
+    return body === 'body-size' ? answerLarge(r, asked.settings, asked.path) : passed(body)
   }
-  const parsed = parseBody(body, head.gitProtocol, MAX_LINES)
-  if (parsed.kind === 'pass') {
-    return passed(parsed.reason)
-  }
-  return answer(r, settings, path as string, parsed.request)
+  const parsed = parseBody(bufferSource(body), asked.gitProtocol, MAX_LINES)
+  return parsed.kind === 'pass'
+    ? passed(parsed.reason)
+    : answer(r, asked.settings, asked.path, parsed.request)
 }
 
 function refuse(
@@ -90,10 +106,10 @@ function refuse(
   head: RequestHead,
   path: string | null
 ): Reason | null {
-  if (!settings.enabled) {
+  if (!isOn(r, 'gitcache_enabled')) {
     return 'disabled'
   }
-  if (crashesInSubrequests(njs.version) && !settings.njsOverride) {
+  if (crashesInSubrequests(njs.version) && !isOn(r, 'gitcache_njs_override')) {
     r.error('gitcache: njs ' + njs.version + ' crashes workers in subrequests, all requests pass')
     return 'njs-version'
   }
@@ -124,7 +140,7 @@ async function answer(
     }
   }
   const asked = Date.now()
-  const verdict = await authorizeInTime(r, settings, request)
+  const verdict = await authorizeInTime(r, request)
   if (verdict.kind === 'nak') {
     return nak()
   }
@@ -137,7 +153,7 @@ async function answer(
   }
   const state = await prepare(r, settings, path, key, verdict)
   if (state.state !== 'pass' && Date.now() - asked > MAX_YES_AGE) {
-    const again = await authorizeInTime(r, settings, request)
+    const again = await authorizeInTime(r, request)
     if (
       again.kind !== 'yes' ||
       keyOf(sha256, again.request, again.tags, settings.upstream, path) !== key

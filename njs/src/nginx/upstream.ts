@@ -1,51 +1,51 @@
 /** Upstream's word for this client, asked in subrequests. */
-import { decoded, encodedAs, sourceOf, textOf } from '../bytes.ts'
+import { bufferSource, decoded, encodedAs } from '../bytes.ts'
 import { authorize, type Upstream, type Verdict } from '../git/authorize.ts'
 import type { FetchRequest } from '../git/fetch-request.ts'
+import type { PktSource } from '../git/pkt-line.ts'
 import { secondsToHold } from '../git/retry-after.ts'
-import { sha256 } from '../stored.ts'
 import { endWatch, isOver, MAX_ANSWER, startWatch } from './bounded.ts'
 import { internal, type NginxRequest, type SubrequestOptions } from './ngx.ts'
-import type { Settings } from './settings.ts'
+import { readMaxTags } from './settings.ts'
 
 /** Asks upstream in subrequests, which carry the client's headers and the operator's. */
-export async function authorizeInTime(
-  r: NginxRequest,
-  settings: Settings,
-  request: FetchRequest
-): Promise<Verdict> {
+export async function authorizeInTime(r: NginxRequest, request: FetchRequest): Promise<Verdict> {
   r.variables['gitcache_result'] = 'pass; reason=no-answer'
   const watch = startWatch(r)
-  const verdict = await authorize(request, upstreamOf(r, settings))
+  const verdict = await authorize(request, upstreamOf(r))
   endWatch(watch)
   return verdict
 }
 
-function upstreamOf(r: NginxRequest, settings: Settings): Upstream {
+function upstreamOf(r: NginxRequest): Upstream {
   return {
-    probe: (body) => ask(r, 'probe', body).then(said),
-    lsRefs: (body) => ask(r, 'tags', body).then((answer) => textOf(answer.body)),
-    advertisement: () => ask(r, 'refs', null).then((answer) => sourceOf(answer.body)),
+    probe: (body) => ask(r, 'probe', body).then(asciiOrStatus),
+    lsRefs: (body) => ask(r, 'tags', body).then(textOrNull),
+    advertisement: () => ask(r, 'refs', null).then(sourceOrNull),
     unknownOid: (digits) => unknownOid(r, digits),
-    maxTags: settings.maxTags,
+    maxTags: () => readMaxTags(r),
   }
 }
 
-/** $request_id is random (RAND_bytes); the count makes a second probe of the request another. */
+/** $request_id is random (RAND_bytes), 128 bits in hex. */
 function unknownOid(r: NginxRequest, digits: number): string {
-  const count = r.variables['gitcache_probes'] + '.'
-  r.variables['gitcache_probes'] = count
-  return sha256(r.variables['request_id'] + count).slice(0, digits)
+  const id = r.variables['request_id'] as string
+  return (id + id).substring(0, digits)
 }
 
-interface Answer {
-  status: number
-  /** In full, inflated; null where that cannot be had, or the status is not 200. */
-  body: Buffer | null
+/** The body of a 200, in full and inflated; null where that cannot be had; or another status. */
+type Answer = Buffer | number | null
+
+function asciiOrStatus(answer: Answer): string | number | null {
+  return answer === null || typeof answer === 'number' ? answer : answer.toString()
 }
 
-function said(answer: Answer): string | number | null {
-  return answer.status === 200 ? textOf(answer.body) : answer.status
+function textOrNull(answer: Answer): string | null {
+  return answer === null || typeof answer === 'number' ? null : answer.toString()
+}
+
+function sourceOrNull(answer: Answer): PktSource | null {
+  return answer === null || typeof answer === 'number' ? null : bufferSource(answer)
 }
 
 async function ask(r: NginxRequest, location: string, body: string | null): Promise<Answer> {
@@ -58,11 +58,13 @@ async function ask(r: NginxRequest, location: string, body: string | null): Prom
   const first = await r.subrequest(internal(r, location), options)
   // A kept connection that upstream has closed. nginx's own next try sends no body before njs 1.0.
   const reply = first.status === 502 ? await r.subrequest(internal(r, location), options) : first
-  if (isOver(r, size) || reply.status !== 200 || reply.responseBuffer === undefined) {
+  if (reply.status !== 200) {
     const seconds = secondsToHold(reply.status, String(reply.headersOut['Retry-After'] || ''))
     if (seconds > 0) r.variables['gitcache_hold'] = String(seconds)
-    return { status: reply.status, body: null }
+    return reply.status
   }
-  const encoding = reply.headersOut['Content-Encoding']
-  return { status: 200, body: decoded(reply.responseBuffer, encoding, MAX_ANSWER) }
+  if (isOver(r, size) || reply.responseBuffer === undefined) {
+    return null
+  }
+  return decoded(reply.responseBuffer, reply.headersOut['Content-Encoding'], MAX_ANSWER)
 }

@@ -3,6 +3,7 @@
  * from upstream; with the guard in place, on the same requests, it is.
  */
 import { expect, test } from 'vitest'
+import { GUARDS } from '../support/attacks.ts'
 import { docker } from '../support/docker.ts'
 import {
   client,
@@ -16,7 +17,6 @@ import {
 } from '../support/servers.ts'
 import { startWeakened, type Weakening } from '../support/weakened.ts'
 
-const AUTHORIZE = 'njs/src/git/authorize.ts'
 const DIRECT = 'http://upstream'
 const REAL = 'http://nginx-trixie:8080'
 
@@ -46,26 +46,19 @@ const PRUNE = `cd $R && git update-ref -d refs/heads/leak && git reflog expire -
 const ROWS: Row[] = [
   {
     name: 'probe-off',
-    edits: [
-      [AUTHORIZE, "if (typeof body !== 'string') {", 'if (body === undefined) {'],
-      [
-        AUTHORIZE,
-        'const answer = readProbeAnswer(asked, body)',
-        "const answer = { kind: 'yes' as const, acknowledged: asked.haves } as ProbeAnswer",
-      ],
-    ],
+    edits: GUARDS.probe,
     warm: `${GIT} -c ${ALICE} clone -q --bare $URL/priv/main.git c`,
     attack: `${PKT}; { pkt command=fetch; printf 0001; pkt "want $(git -C /w/repos/main.git rev-parse main)"; pkt done; printf 0000; } | ${POST} -o /dev/null -w '%{http_code}' $URL/priv/main.git/git-upload-pack`,
   },
   {
     name: 'key-without-repository',
-    edits: [['njs/src/git/key.ts', "'repository ' + scope.repository,", "'repository ',"]],
+    edits: GUARDS['repository in the key'],
     warm: `git init -q --bare c && ${GIT} -C c fetch -q --no-tags $URL/pub/main.git main`,
     attack: `git init -q --bare c && ${GIT} -C c fetch -q --no-tags $URL/pub/shallow.git main && git -C c rev-list --count FETCH_HEAD`,
   },
   {
     name: 'haves-unfiltered',
-    edits: [[AUTHORIZE, '{ haves: acknowledged }', '{ haves: asked.haves }']],
+    edits: GUARDS['haves that upstream acknowledged'],
     prepare: HISTORY,
     warm: `${GIT} clone -q --bare $URL/pub/$NAME c`,
     change: PRUNE,
@@ -73,7 +66,7 @@ const ROWS: Row[] = [
   },
   {
     name: 'shallow-not-probed',
-    edits: [['njs/src/git/probe.ts', 'request.wants.concat(request.shallows)', 'request.wants']],
+    edits: GUARDS['shallows probed as wants'],
     prepare: HISTORY,
     warm: `${GIT} clone -q --bare $URL/pub/$NAME c`,
     change: PRUNE,
@@ -81,13 +74,7 @@ const ROWS: Row[] = [
   },
   {
     name: 'tags-of-the-mirror',
-    edits: [
-      [
-        'sidecar/src/warm.ts',
-        'const view = work.tags === null ? null : temporaryName',
-        'const view = work.tags !== undefined ? null : temporaryName',
-      ],
-    ],
+    edits: GUARDS['view with the tag state'],
     prepare: `${HISTORY}; git -C $R -c user.name=a -c user.email=a@example.org tag -a -m old old main; chown -R www-data $R`,
     warm: `${GIT} clone -q --bare $URL/pub/$NAME c`,
     change: 'git -C $R tag -d old',
@@ -95,7 +82,13 @@ const ROWS: Row[] = [
   },
   {
     name: 'rounds-without-common',
-    edits: [[AUTHORIZE, 'acknowledged.length === 0 && !asked.done', 'acknowledged.length < 0']],
+    edits: [
+      [
+        'njs/src/git/authorize.ts',
+        'acknowledged.length === 0 && !asked.done',
+        'acknowledged.length < 0',
+      ],
+    ],
     warm: `${GIT} clone -q --bare $URL/pub/main.git c`,
     attack: `${GIT} clone -q $URL/pub/small.git c && ${GIT} -C c fetch -q $URL/pub/main.git main && echo fetched`,
   },

@@ -12,8 +12,12 @@ const KEY = 'njs/src/git/key.ts'
 const FILTER = 'njs/src/git/filter-spec.ts'
 
 /** The key's text without one part of what is asked for. */
-const needsWithout = (part: string): Weakening['edits'] => [
-  [KEY, 'needs(noFrame, request),', `needs(noFrame, Object.assign({}, request, { ${part} })),`],
+const keyWithout = (part: string): Weakening['edits'] => [
+  [
+    KEY,
+    'writeCanonicalRequest(request)',
+    `writeCanonicalRequest(Object.assign({}, request, { ${part} }))`,
+  ],
 ]
 
 export const GUARDS = {
@@ -33,7 +37,7 @@ export const GUARDS = {
     ],
   ],
   'a yes is a 200 in packets': [
-    ['njs/src/nginx/upstream.ts', 'isOver(r, size) || reply.status !== 200', 'isOver(r, size)'],
+    ['njs/src/nginx/upstream.ts', 'if (reply.status !== 200) {', 'if (reply.status === 0) {'],
     [
       PROBE,
       "if (pkts === null || pkts.length === 0) {\n    return { kind: 'no' }",
@@ -65,8 +69,8 @@ export const GUARDS = {
   'no ref is resolved by the mirror': [
     [
       'njs/src/git/fetch-request.ts',
-      "name === 'deepen-since') {",
-      "name === 'deepen-since' || name === 'deepen-not') {",
+      "case 'deepen-since':",
+      "case 'deepen-since':\n    case 'deepen-not':",
     ],
   ],
   'view with the tag state': [
@@ -76,14 +80,12 @@ export const GUARDS = {
       'const view = work.tags !== undefined ? null : temporaryName',
     ],
   ],
-  'tag state in the key': [
-    [KEY, "'tag-state ' + (request.includeTag ? scope.tagState : '')", "'tag-state '"],
-  ],
-  'repository in the key': [[KEY, "'repository ' + scope.repository", "'repository '"]],
+  'tag state in the key': [[KEY, "(request.includeTag ? scope.tagState : '')", "''"]],
+  'repository in the key': [[KEY, "'\\nrepository ' + scope.repository", "'\\nrepository '"]],
   'path as it is spelt': [
     [
       'njs/src/git/repository-path.ts',
-      "path.replace(/\\/+$/, '')",
+      'path.substring(0, end)',
       "path.replace(/\\.git\\/.*$/, '').toLowerCase()",
     ],
   ],
@@ -111,14 +113,14 @@ export const GUARDS = {
       "{ ...readRequest(config, asked, headers), key: order.key }\n  if (order.key === '')",
     ],
   ],
-  'wants in the key': needsWithout('wants: []'),
-  'shallows in the key': needsWithout('shallows: []'),
-  'deepen in the key': needsWithout('deepen: null'),
-  'filter in the key': needsWithout('filter: null'),
-  'haves in the key': [[KEY, "oidLines(noFrame, 'have ', sortedUnique(request.haves))", "''"]],
-  'done in the key': [[KEY, "'done ' + request.done", "'done '"]],
-  'options in the key': [[KEY, "'options ' + options(request).join(' ')", "'options '"]],
-  'protocol in the key': [[KEY, "'protocol ' + request.family", "'protocol '"]],
+  'wants in the key': keyWithout('wants: []'),
+  'shallows in the key': keyWithout('shallows: []'),
+  'deepen in the key': keyWithout('deepen: null'),
+  'filter in the key': keyWithout('filter: null'),
+  'haves in the key': keyWithout('haves: []'),
+  'done in the key': keyWithout('done: true'),
+  'options in the key': keyWithout('thinPack: false, includeTag: false, ofsDelta: false'),
+  'protocol in the key': keyWithout('family: 2'),
 } satisfies Record<string, Weakening['edits']>
 
 export type Guard = keyof typeof GUARDS

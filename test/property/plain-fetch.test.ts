@@ -1,0 +1,109 @@
+/** What is read at once is what is read packet by packet. */
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
+import { pktLine } from '../../njs/src/git/pkt-line.ts'
+import { readPlainFetch } from '../../njs/src/git/plain-fetch.ts'
+import { parseFetchRequest } from '../../njs/src/git/protocol-v2.ts'
+import { anyNoise, anyRequest, clientForm } from '../support/arbitraries.ts'
+import { fixture, fixtureNames } from '../support/fixtures.ts'
+import { runs } from '../support/fuzz.ts'
+import { anyInput, anyMutations, mutated } from '../support/mutations.ts'
+
+/** Agents that look like what may come behind them, too. */
+const anyAgent = fc.option(
+  fc.oneof(
+    fc.stringMatching(/^[!-~]{0,20}$/),
+    fc
+      .array(
+        fc.constantFrom('git/2.39.5', '0016object-format=sha1', '0001', '000dthin-pack', '0000'),
+        { minLength: 1, maxLength: 4 }
+      )
+      .map((parts) => parts.join(''))
+  )
+)
+
+/** As fetch-pack.c writes it. */
+function gitForm(request: FetchRequest, agent: string | null, twice: boolean): string {
+  const flag = (on: boolean, line: string) => (on ? pktLine(line) : '')
+  const lines = (name: string, oids: string[]) =>
+    oids.map((oid) => pktLine(`${name} ${oid}\n`)).join('')
+  return [
+    pktLine('command=fetch'),
+    agent === null ? '' : pktLine(`agent=${agent}`),
+    flag(twice, 'object-format=sha1'),
+    '0001',
+    flag(request.thinPack, 'thin-pack'),
+    flag(request.noProgress, 'no-progress'),
+    flag(request.includeTag, 'include-tag'),
+    flag(request.ofsDelta, 'ofs-delta'),
+    request.shallows.map((oid) => pktLine(`shallow ${oid}`)).join(''),
+    request.deepen === null ? '' : pktLine(request.deepen),
+    request.filter === null ? '' : pktLine(`filter ${request.filter}`),
+    lines('want', twice ? [...request.wants, ...request.wants] : request.wants),
+    lines('have', request.haves),
+    flag(request.done, 'done\n'),
+    '0000',
+  ].join('')
+}
+
+const anyPlain = fc
+  .record({
+    request: anyRequest(2, 'sha1'),
+    deepen: fc.option(fc.integer({ min: 1, max: 99 }).map((depth) => `deepen ${depth}`)),
+    filter: fc.constantFrom(null, 'blob:none'),
+    agent: anyAgent,
+    twice: fc.boolean(),
+  })
+  .map(({ request, deepen, filter, agent, twice }) => ({
+    agent: agent ?? '',
+    form: gitForm({ ...request, deepen, filter }, agent, twice),
+  }))
+
+const slow = (body: string) => parseFetchRequest(body, Number.POSITIVE_INFINITY)
+
+test('a request of git is read at once, to the same', () => {
+  fc.assert(
+    fc.property(anyPlain, ({ form, agent }) => {
+      const plain = readPlainFetch(form)
+      // An agent that looks like packets may be read in another way first; then it is not plain.
+      if (plain !== null || !/0001|0016object/.test(agent)) {
+        expect({ kind: 'fetch', request: plain }).toEqual(slow(form))
+      }
+    }),
+    runs()
+  )
+})
+
+test('whatever is read at once is read so packet by packet', () => {
+  const anyForm = fc.oneof(
+    anyPlain.map(({ form }) => form),
+    fc
+      .tuple(anyPlain, anyMutations)
+      .map(([{ form }, mutations]) => mutated(Buffer.from(form), mutations).toString('latin1')),
+    fc.tuple(anyRequest(2, 'sha1'), anyNoise).map(([request, noise]) => clientForm(request, noise)),
+    anyInput.map((bytes) => bytes.toString('latin1'))
+  )
+  fc.assert(
+    fc.property(anyForm, (body) => {
+      const plain = readPlainFetch(body)
+      if (plain !== null) expect(slow(body)).toEqual({ kind: 'fetch', request: plain })
+    }),
+    runs()
+  )
+})
+
+test('what git sends is plain, but for the lines that need a closer look', () => {
+  const sent = fixtureNames().filter((name) => /^v2-.*\.bin$/.test(name))
+  const plain = sent.filter((name) => readPlainFetch(fixture(name).toString('latin1')) !== null)
+  expect(plain.sort()).toEqual([
+    'v2-blob-none.bin',
+    'v2-by-sha.bin',
+    'v2-depth-1.bin',
+    'v2-full-clone.bin',
+    'v2-incremental.bin',
+    'v2-lazy-fetch.bin',
+    'v2-shallow-fetch.bin',
+    'v2-single-branch.bin',
+  ])
+})
