@@ -81,6 +81,10 @@ function delayProxy(): { proxy: Proxy; close(): void } {
   return { proxy, close: () => server.close() }
 }
 
+/**
+ * No connection is kept: before it reads the next request of one, mod_cgid looks every 10 ms whether
+ * the last one's process is gone (cleanup_nonchild_process), which it often is not yet where two run.
+ */
 function apacheConf(dir: string, repos: string): string {
   const module = (name: string, file = name) =>
     `LoadModule ${name}_module /usr/lib/apache2/modules/mod_${file}.so`
@@ -102,7 +106,7 @@ LimitRequestBody 0
 ErrorLog ${dir}/apache-error.log
 MaxRequestWorkers 400
 ServerLimit 16
-MaxKeepAliveRequests 0
+KeepAlive Off
 SetEnv GIT_PROJECT_ROOT ${repos}
 SetEnv GIT_HTTP_EXPORT_ALL 1
 SetEnv GIT_HTTP_MAX_REQUEST_BUFFER 100M
