@@ -10,7 +10,7 @@ import { Pass } from './protocol.ts'
 import type { SpoolFile } from './store.ts'
 import { Tail } from './tail.ts'
 
-const CHUNK = 64 * 1024
+const CHUNK = 32 * 1024
 /** Of progress, so much is kept for those who come later, and no more is given. Bytes. */
 const MAX_PROGRESS = 256 * 1024
 /** Of an error: then the answer is cut. Bytes. */
@@ -272,6 +272,7 @@ export class Job {
     hearer: Hearer
   ): Promise<void> {
     const buffer = Buffer.allocUnsafe(CHUNK)
+    const write = writerOf(response)
     let asides = 0
     let spoken = Date.now()
     while (!response.destroyed) {
@@ -290,13 +291,13 @@ export class Job {
         const heard = this.#isFor(hearer, aside)
         // While there is progress upload-pack sends no keep-alives: who wants none would hear nothing.
         if (heard || Date.now() - spoken >= KEEP_ALIVE_AFTER) {
-          await written(response, heard ? aside.bytes : KEEP_ALIVE)
+          await write(heard ? aside.bytes : KEEP_ALIVE)
           spoken = Date.now()
         }
       } else if (reader.sent < until) {
         // The buffer is used again only when this write is out.
         const bytes = await this.#read(buffer, reader.sent, until)
-        await written(response, bytes)
+        await write(bytes)
         reader.sent += bytes.length
         spoken = Date.now()
         if (this.#tail !== null) this.#events.emit('change')
@@ -376,15 +377,18 @@ function isGitsProgress(packet: Uint8Array): boolean {
   return PROGRESS.test(Buffer.from(packet).toString('latin1', 5))
 }
 
-/** Or the client is gone: Node forgets the callback of a write between the socket's end and `close`. */
-function written(response: ServerResponse, bytes: Uint8Array): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      response.off('close', done)
-      resolve()
-    }
-    response.once('close', done)
-    if (response.closed) done()
-    else response.write(bytes, done)
-  })
+/**
+ * Resolves when a write is out, or the client is gone: Node forgets the callback of a write between the
+ * socket's end and `close`. One write at a time.
+ */
+function writerOf(response: ServerResponse): (bytes: Uint8Array) => Promise<void> {
+  let resolve = () => {}
+  const done = () => resolve()
+  response.once('close', done)
+  return (bytes) =>
+    new Promise((settle) => {
+      resolve = settle
+      if (response.closed) settle()
+      else response.write(bytes, done)
+    })
 }
