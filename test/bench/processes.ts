@@ -59,17 +59,21 @@ export interface Bench {
 /** Forwards with a delay, and counts: what a distant upstream costs. */
 function delayProxy(): { proxy: Proxy; close(): void } {
   const proxy: Proxy = { delay: 0, bytes: 0 }
+  const later = (act: () => void) => {
+    if (proxy.delay === 0) act()
+    else setTimeout(act, proxy.delay / 2)
+  }
   const pipe = (from: Socket, to: Socket, count: boolean) => {
     from.on('data', (chunk) => {
       if (count) proxy.bytes += chunk.length
-      const send = () => {
+      later(() => {
         if (!to.destroyed && !to.write(chunk)) from.pause()
-      }
-      if (proxy.delay === 0) send()
-      else setTimeout(send, proxy.delay / 2)
+      })
     })
     to.on('drain', () => from.resume())
-    from.on('close', () => setTimeout(() => to.destroy(), proxy.delay / 2 + 1))
+    // What was sent before the end still waits to be written.
+    from.on('end', () => later(() => to.end()))
+    from.on('close', () => from.readableEnded || later(() => to.destroy()))
     from.on('error', () => to.destroy())
   }
   const server = createServer({ noDelay: true }, (client) => {
