@@ -82,7 +82,7 @@ export async function load(
 
 let bodies = 0
 
-export function bodyFile(dir: string, body: string): string {
+export function bodyFile(dir: string, body: string | Buffer): string {
   bodies += 1
   const file = path.join(dir, `body-${bodies}`)
   writeFileSync(file, body)
@@ -90,9 +90,10 @@ export function bodyFile(dir: string, body: string): string {
 }
 
 /** curl's arguments for a fetch request. */
-export function post(file: string): string[] {
+export function post(file: string, ...headers: string[]): string[] {
   const header = (text: string) => ['-H', text]
   return [
+    ...headers.flatMap(header),
     ...header('Content-Type: application/x-git-upload-pack-request'),
     ...header('Git-Protocol: version=2'),
     '--data-binary',
@@ -126,7 +127,7 @@ export async function timed(command: string, args: string[], work?: string): Pro
   return time
 }
 
-const ROUNDS = 3
+const ROUNDS = 5
 
 /** Each in turn, some times over, so that what else the machine does meets them all. Medians. */
 export async function inTurns(...measures: (() => Promise<number>)[]): Promise<number[]> {

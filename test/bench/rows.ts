@@ -3,10 +3,12 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, rmSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { gzipSync } from 'node:zlib'
 import { splitAnswer } from '../../njs/src/git/answer.ts'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { emptyRequest, type FetchRequest } from '../../njs/src/git/fetch-request.ts'
 import { writeProbe } from '../../njs/src/git/probe.ts'
+import { gitForm } from '../support/git-form.ts'
 import { bodyFile, inTurns, load, median, post, type Row, row, timed, together } from './measure.ts'
 import { type Bench, PORT } from './processes.ts'
 import { commit, git, LARGE, manyCommits, reset, SMALL, TINY, WARM_UPS } from './repository.ts'
@@ -30,7 +32,8 @@ function repo(bench: Bench, name: string): string {
 
 export function fetchOf(bench: Bench, name: string, more: Partial<FetchRequest>): string {
   const wants = more.wants ?? [git(repo(bench, name), 'rev-parse', 'refs/heads/main')]
-  return writeCanonicalRequest({ ...emptyRequest(2), ofsDelta: true, done: true, ...more, wants })
+  const asked = { ...emptyRequest(2), ofsDelta: true, noProgress: true, done: true, ...more, wants }
+  return gitForm(asked, 'git/2.39.5', true)
 }
 
 /** Fetches until it is stored, and puts the same bytes where nginx serves them as a static file. */
@@ -67,7 +70,7 @@ async function cpuPerByte(bench: Bench, url: string, body?: string): Promise<num
   const before = bench.servingCpu()
   const { bytes } = await load(bench.dir, url, {
     connections: 4,
-    seconds: 3,
+    seconds: 2,
     ...(body === undefined ? {} : { body }),
   })
   return (bench.servingCpu() - before) / bytes
@@ -93,7 +96,7 @@ async function hitCpu(bench: Bench, label: string, more: Partial<FetchRequest>):
 }
 
 async function rate(bench: Bench, url: string, body?: string, connections = 8): Promise<number> {
-  const options = { connections, seconds: 3, ...(body === undefined ? {} : { body }) }
+  const options = { connections, seconds: 2, ...(body === undefined ? {} : { body }) }
   return (await load(bench.dir, url, options)).rps
 }
 
@@ -557,13 +560,11 @@ const MANY = 'many.git'
  * The most that the worker works while one small hit waits, in milliseconds, while it also gets `other`
  * five times. Not by the clock: two busy processors of a virtual machine hold up anyone for 12 ms.
  */
-async function longest(bench: Bench, body: string, other: string, name: string): Promise<number> {
+async function longest(bench: Bench, body: string, other: string[], name: string): Promise<number> {
   // A process of its own: starting curl would hold up the one that measures.
   const loop = 'for i in 1 2 3 4 5; do sleep 0.5; curl "$@"; done'
   const target = `${instant(name)}/git-upload-pack`
-  const loading = together([
-    ['sh', ['-c', loop, 'sh', '-sS', '-o', '/dev/null', ...post(other), target]],
-  ])
+  const loading = together([['sh', ['-c', loop, 'sh', '-sS', '-o', '/dev/null', ...other, target]]])
   let ended = false
   const end = () => {
     ended = true
@@ -591,16 +592,19 @@ async function stall(bench: Bench): Promise<Row[]> {
   await store(bench, instant(TINY), body, 'tiny')
   const oids = manyCommits(repo(bench, MANY), 24_000)
   const rows: Row[] = []
-  const small = bodyFile(bench.dir, body)
+  const small = post(bodyFile(bench.dir, body))
   const without = await fiveTimes(() => longest(bench, body, small, TINY))
-  for (const [name, count] of [
-    ['24,000 wants, read by the sidecar', 24_000],
-    ['256 KiB, read by the sidecar', 5200],
-    ['64 KiB, read by njs', 1300],
+  for (const [name, count, gzip] of [
+    ['24,000 wants, read by the sidecar', 24_000, false],
+    ['256 KiB, read by the sidecar', 5200, false],
+    ['64 KiB, read by njs', 1300, false],
+    ['24 KiB in gzip, as git sends it, read by njs', 480, true],
   ] as const) {
     const many = fetchOf(bench, MANY, { wants: oids.slice(0, count) })
     await store(bench, instant(MANY), many, 'many')
-    const large = bodyFile(bench.dir, many)
+    const large = gzip
+      ? post(bodyFile(bench.dir, gzipSync(many)), 'Content-Encoding: gzip')
+      : post(bodyFile(bench.dir, many))
     const ours = await fiveTimes(() => longest(bench, body, large, MANY))
     rows.push(
       row({

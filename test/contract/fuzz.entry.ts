@@ -17,7 +17,7 @@ import { oid } from '../support/wire.ts'
 /** Rows `<protocol> <hex>`, joined by commas; written by fuzzed.ts. */
 const INPUTS = '@inputs@'
 /** As in njs/src/nginx/upload-pack.ts. */
-const MAX_LINES = 1500
+const MAX_LINES = 400
 
 /** The tags, without the reason of a refusal. */
 function tagsOf(buffer: Buffer): string {

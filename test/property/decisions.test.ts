@@ -14,7 +14,7 @@ import { runs } from '../support/fuzz.ts'
 import { anyBytes, anyInput, anyLargeInput, anyPackets, anyProtocol } from '../support/mutations.ts'
 
 /** As in njs/src/nginx/upload-pack.ts. */
-const MAX_LINES = 1500
+const MAX_LINES = 400
 
 /** The ways in which bytes reach the core: latin1 in the sidecar, UTF-8 ranges in njs. */
 function sourcesOf(bytes: Buffer): PktSource[] {

@@ -1,13 +1,12 @@
 /** What is read at once is what is read packet by packet. */
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
-import { pktLine } from '../../njs/src/git/pkt-line.ts'
 import { readPlainFetch } from '../../njs/src/git/plain-fetch.ts'
 import { parseFetchRequest } from '../../njs/src/git/protocol-v2.ts'
 import { anyNoise, anyRequest, clientForm } from '../support/arbitraries.ts'
 import { fixture, fixtureNames } from '../support/fixtures.ts'
 import { runs } from '../support/fuzz.ts'
+import { gitForm } from '../support/git-form.ts'
 import { anyInput, anyMutations, mutated } from '../support/mutations.ts'
 
 /** Agents that look like what may come behind them, too. */
@@ -23,29 +22,8 @@ const anyAgent = fc.option(
   )
 )
 
-/** As fetch-pack.c writes it. */
-function gitForm(request: FetchRequest, agent: string | null, twice: boolean): string {
-  const flag = (on: boolean, line: string) => (on ? pktLine(line) : '')
-  const lines = (name: string, oids: string[]) =>
-    oids.map((oid) => pktLine(`${name} ${oid}\n`)).join('')
-  return [
-    pktLine('command=fetch'),
-    agent === null ? '' : pktLine(`agent=${agent}`),
-    flag(twice, 'object-format=sha1'),
-    '0001',
-    flag(request.thinPack, 'thin-pack'),
-    flag(request.noProgress, 'no-progress'),
-    flag(request.includeTag, 'include-tag'),
-    flag(request.ofsDelta, 'ofs-delta'),
-    request.shallows.map((oid) => pktLine(`shallow ${oid}`)).join(''),
-    request.deepen === null ? '' : pktLine(request.deepen),
-    request.filter === null ? '' : pktLine(`filter ${request.filter}`),
-    lines('want', twice ? [...request.wants, ...request.wants] : request.wants),
-    lines('have', request.haves),
-    flag(request.done, 'done\n'),
-    '0000',
-  ].join('')
-}
+/** A clone names the oid of HEAD twice. */
+const copies = (oids: string[], twice: boolean) => (twice ? [...oids, ...oids] : oids)
 
 const anyPlain = fc
   .record({
@@ -57,7 +35,11 @@ const anyPlain = fc
   })
   .map(({ request, deepen, filter, agent, twice }) => ({
     agent: agent ?? '',
-    form: gitForm({ ...request, deepen, filter }, agent, twice),
+    form: gitForm(
+      { ...request, wants: copies(request.wants, twice), deepen, filter },
+      agent,
+      twice
+    ),
   }))
 
 const slow = (body: string) => parseFetchRequest(body, Number.POSITIVE_INFINITY)

@@ -48,20 +48,28 @@ function putUint32(out: Uint8Array, to: number, value: number): void {
   out.set([value & 255, (value >>> 8) & 255, (value >>> 16) & 255, (value >>> 24) & 255], to)
 }
 
+/** In njs most of what the probe of a gzip request costs: 700 instructions a byte, hence no call in the loop. */
 export function crc32(data: Uint8Array): number {
+  const table = crcTable()
+  const length = data.length
+  let crc = -1
+  for (let i = 0; i < length; i++) {
+    crc = (crc >>> 8) ^ (table[(crc ^ (data[i] as number)) & 255] as number)
+  }
+  return ~crc >>> 0
+}
+
+/** RFC 1952, section 8: each entry is the sum of those of its bits, of which eight are computed. */
+function crcTable(): Uint32Array {
   const table = new Uint32Array(256)
-  for (let n = 0; n < 256; n++) {
-    let c = n
-    for (let k = 0; k < 8; k++) {
-      c = c & 1 ? 0xedb88320 ^ (c >>> 1) : c >>> 1
+  let crc = 1
+  for (let bit = 128; bit > 0; bit >>= 1) {
+    crc = (crc >>> 1) ^ (crc & 1 ? 0xedb88320 : 0)
+    for (let i = 0; i < 256; i += 2 * bit) {
+      table[bit + i] = crc ^ (table[i] as number)
     }
-    table[n] = c >>> 0
   }
-  let crc = 0xffffffff
-  for (let i = 0; i < data.length; i++) {
-    crc = (table[(crc ^ at(data, i)) & 255] as number) ^ (crc >>> 8)
-  }
-  return (crc ^ 0xffffffff) >>> 0
+  return table
 }
 
 /** The content of a gzip file of one member, or null where it is damaged or larger than `limit`. */

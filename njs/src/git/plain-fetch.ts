@@ -7,10 +7,16 @@
 import type { FetchRequest } from './fetch-request.ts'
 import { sortedUnique } from './oids.ts'
 
+/** Longer ones are no hit of njs's, and more repetitions than V8 has room for. */
+const LONGEST = 64 * 1024
+
 /** Null where git would have written it in another way. */
 export function readPlainFetch(body: string): FetchRequest | null {
+  if (body.length > LONGEST) {
+    return null
+  }
   const match =
-    /^0011command=fetch(?:00([0-9a-f]{2})(agent=[!-~]*?))?(?:0016object-format=sha1)?0001((?:000dthin-pack|000fno-progress|000finclude-tag|000dofs-delta){0,4})((?:0034shallow [0-9a-f]{40}){0,16})(?:000c(deepen [1-9])|000d(deepen [1-9][0-9]))?(?:0014filter (blob:none))?((?:0032want [0-9a-f]{40}\n){1,64})((?:0032have [0-9a-f]{40}\n){0,64})(0009done\n)?0000$/.exec(
+    /^0011command=fetch(?:00([0-9a-f]{2})(agent=[!-~]*?))?(?:0016object-format=sha1)?0001((?:000dthin-pack|000fno-progress|000finclude-tag|000dofs-delta)*)((?:0034shallow [0-9a-f]{40})*)(?:000c(deepen [1-9])|000d(deepen [1-9][0-9]))?(?:0014filter (blob:none))?((?:0032want [0-9a-f]{40}\n)+)((?:0032have [0-9a-f]{40}\n)*)(0009done\n)?0000$/.exec(
       body
     )
   // An agent may say what looks like the packets behind it: its length tells where it ends.

@@ -21,8 +21,8 @@ import { isOn, readSettings, type Settings } from './settings.ts'
 import { holdUpstream, lead, prepare, readBySidecar } from './sidecar.ts'
 import { authorizeInTime } from './upstream.ts'
 
-/** pkt-lines of at least 50 bytes: more lines than fit into a body that is read here are none of git's. */
-const MAX_LINES = 1500
+/** What other clients than git write is read packet by packet, which takes njs 2 ms for so many. */
+const MAX_LINES = 400
 
 export async function uploadPack(r: NginxRequest): Promise<void> {
   try {
@@ -95,9 +95,12 @@ function answerBody(r: NginxRequest, asked: Asked, body: Buffer | Reason): Act |
     return body === 'body-size' ? answerLarge(r, asked.settings, asked.path) : passed(body)
   }
   const parsed = parseBody(bufferSource(body), asked.gitProtocol, MAX_LINES)
-  return parsed.kind === 'pass'
-    ? passed(parsed.reason)
-    : answer(r, asked.settings, asked.path, parsed.request)
+  if (parsed.kind === 'fetch') {
+    return answer(r, asked.settings, asked.path, parsed.request)
+  }
+  return parsed.reason === 'too-many-lines'
+    ? answerLarge(r, asked.settings, asked.path)
+    : passed(parsed.reason)
 }
 
 function refuse(
