@@ -66,8 +66,10 @@ export function openLargeRequests(config: Config, answers: Answers): LargeReques
     const ask = async () => {
       const source = askUpstream(upstream, order.path, headers, order.maxTags)
       const verdict = await authorize(request, source)
-      if (verdict.kind === 'pass') throw new Pass(verdict.reason)
-      return verdict
+      if (verdict.kind !== 'pass') return verdict
+      if (source.held() === 0) throw new Pass(verdict.reason)
+      await answers.hold({ ...order, hold: source.held() })
+      throw new Pass('overloaded')
     }
     const verdict = await ask()
     if (verdict.kind === 'nak') {

@@ -8,6 +8,7 @@ import { gunzipSync } from 'node:zlib'
 import { Agent, buildConnector, type Dispatcher, errors, ProxyAgent, request } from 'undici'
 import type { Upstream as Asked } from '../../njs/src/git/authorize.ts'
 import type { PktSource } from '../../njs/src/git/pkt-line.ts'
+import { secondsToHold } from '../../njs/src/git/retry-after.ts'
 import type { Upstream } from './config.ts'
 import { forwardedHeaders } from './credentials.ts'
 import type { AnswerSource } from './job.ts'
@@ -62,15 +63,21 @@ function connector(tls: buildConnector.BuildOptions): buildConnector.connector {
   return ({ servername: _, ...to }, done) => connect(to, done)
 }
 
+export interface AskedUpstream extends Asked {
+  /** Seconds for which upstream has asked to be left alone, so far; 0 where it has not. */
+  held(): number
+}
+
 export function askUpstream(
   upstream: Upstream,
   path: string,
   headers: IncomingHttpHeaders,
   maxTags: number
-): Asked {
+): AskedUpstream {
   const protocol = headers['git-protocol']
   const common = Object.fromEntries(forwardedHeaders(headers, upstream))
   if (typeof protocol === 'string') common['git-protocol'] = protocol
+  let held = 0
 
   /** The whole body of a 200, the status of any other answer, null of none; redirects are not followed. */
   async function ask(
@@ -87,6 +94,8 @@ export function askUpstream(
         body: body ?? null,
         signal: AbortSignal.timeout(TIMEOUT),
       })
+      const retryAfter = String(answer.headers['retry-after'] ?? '')
+      held = Math.max(held, secondsToHold(answer.statusCode, retryAfter))
       const bytes = await readBounded(answer.body)
       if (answer.statusCode !== 200) return answer.statusCode
       return bytes === null ? null : decode(bytes, answer.headers['content-encoding'])
@@ -110,6 +119,7 @@ export function askUpstream(
     },
     unknownOid: (digits) => randomBytes(digits / 2).toString('hex'),
     maxTags: () => maxTags,
+    held: () => held,
   }
 }
 

@@ -17,7 +17,7 @@ export interface Upstream {
   lsRefs(body: string): Promise<string | null>
   /** GET info/refs as the client would. */
   advertisement(): Promise<PktSource | null>
-  /** An object id of this many hex digits that upstream cannot know, new each time. */
+  /** An object id of this many hex digits that upstream cannot know, another for each client. */
   unknownOid(digits: number): string
   maxTags(): number
 }

@@ -16,19 +16,17 @@ export function parseUploadRequest(body: PktSource, maxLines: number): Parsed {
   if (pkts === null) {
     return pass('body')
   }
-  if (pkts.length > maxLines) {
-    return pass('too-many-lines')
-  }
   const request = emptyRequest(0)
   const state: V0State = { sideBand: false, filter: false, flushed: false }
-  for (let i = 0; i < pkts.length; i++) {
+  const last = Math.min(pkts.length, maxLines)
+  for (let i = 0; i < last; i++) {
     // git reads no further.
     const reason = request.done ? 'body' : takePkt(request, state, pkts[i] as Pkt)
     if (reason !== null) {
       return pass(reason)
     }
   }
-  return finish(request, state)
+  return pkts.length > maxLines ? pass('too-many-lines') : finish(request, state)
 }
 
 function takePkt(request: FetchRequest, state: V0State, pkt: Pkt): Reason | null {

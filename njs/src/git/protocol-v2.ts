@@ -18,12 +18,10 @@ export function parseFetchRequest(body: PktSource, maxLines: number): Parsed {
   if (pkts === null) {
     return pass('body')
   }
-  if (pkts.length > maxLines) {
-    return pass('too-many-lines')
-  }
   const request = emptyRequest(2)
   const state = { command: '', args: false, waitForDone: false }
-  const last = pkts.length - 1
+  const tooMany = pkts.length > maxLines
+  const last = tooMany ? maxLines : pkts.length - 1
   for (let i = 0; i < last; i++) {
     const pkt = pkts[i]
     const reason =
@@ -33,6 +31,10 @@ export function parseFetchRequest(body: PktSource, maxLines: number): Parsed {
     if (reason !== null) {
       return pass(reason)
     }
+  }
+  // What passes for another reason is passed for that: ls-refs has a line for each prefix.
+  if (tooMany) {
+    return pass('too-many-lines')
   }
   if (pkts[last] !== FLUSH) {
     return pass('body')

@@ -9,7 +9,7 @@ import { type Act, follow, hit, nak, passed } from '../act.ts'
 import { bufferSource } from '../bytes.ts'
 import { MAX_YES_AGE } from '../git/authorize.ts'
 import { isGzip, parseBody, type RequestHead, refuseHead, SERVICE } from '../git/classify.ts'
-import { type FetchRequest, isOwnProbe } from '../git/fetch-request.ts'
+import { type FetchRequest, isOwnProbe, type Parsed } from '../git/fetch-request.ts'
 import { keyOf } from '../git/key.ts'
 import { crashesInSubrequests } from '../git/njs-version.ts'
 import type { Reason } from '../git/reasons.ts'
@@ -23,6 +23,8 @@ import { authorizeInTime } from './upstream.ts'
 
 /** What other clients than git write is read packet by packet, which takes njs 2 ms for so many. */
 const MAX_LINES = 400
+/** The probe of a gzip request is gzip too, and njs 0.7.9 takes 3 ms for the checksum of so much. Bytes. */
+const MAX_GZIP = 24 * 1024
 
 export async function uploadPack(r: NginxRequest): Promise<void> {
   try {
@@ -71,7 +73,7 @@ function decide(r: NginxRequest, settings: Settings): Act | Promise<Act> {
   if (refused !== null) {
     return passed(refused)
   }
-  const asked = { settings, path: path as string, gitProtocol: head.gitProtocol }
+  const asked = { settings, path: path as string, head }
   const body = isLarge(r, head) ? 'body-size' : readBody(r)
   return isGzip(head.contentEncoding) && typeof body !== 'string'
     ? answerGzip(r, asked, body)
@@ -82,7 +84,7 @@ function decide(r: NginxRequest, settings: Settings): Act | Promise<Act> {
 interface Asked {
   settings: Settings
   path: string
-  gitProtocol: string
+  head: RequestHead
 }
 
 async function answerGzip(r: NginxRequest, asked: Asked, raw: Buffer): Promise<Act> {
@@ -94,13 +96,20 @@ function answerBody(r: NginxRequest, asked: Asked, body: Buffer | Reason): Act |
   if (typeof body === 'string') {
     return body === 'body-size' ? answerLarge(r, asked.settings, asked.path) : passed(body)
   }
-  const parsed = parseBody(bufferSource(body), asked.gitProtocol, MAX_LINES)
-  if (parsed.kind === 'fetch') {
-    return answer(r, asked.settings, asked.path, parsed.request)
+  const parsed = parseBody(bufferSource(body), asked.head.gitProtocol, MAX_LINES)
+  if (isTooMuch(asked.head, body, parsed)) {
+    return answerLarge(r, asked.settings, asked.path)
   }
-  return parsed.reason === 'too-many-lines'
-    ? answerLarge(r, asked.settings, asked.path)
-    : passed(parsed.reason)
+  return parsed.kind === 'pass'
+    ? passed(parsed.reason)
+    : answer(r, asked.settings, asked.path, parsed.request)
+}
+
+/** A fetch that would hold up the worker, of which only the sidecar knows what it says. */
+function isTooMuch(head: RequestHead, body: Buffer, parsed: Parsed): boolean {
+  return parsed.kind === 'pass'
+    ? parsed.reason === 'too-many-lines'
+    : isGzip(head.contentEncoding) && body.length > MAX_GZIP
 }
 
 function refuse(

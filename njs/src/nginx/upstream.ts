@@ -12,9 +12,11 @@ import { readMaxTags } from './settings.ts'
 export async function authorizeInTime(r: NginxRequest, request: FetchRequest): Promise<Verdict> {
   r.variables['gitcache_result'] = 'pass; reason=no-answer'
   const watch = startWatch(r)
-  const verdict = await authorize(request, upstreamOf(r))
-  endWatch(watch)
-  return verdict
+  try {
+    return await authorize(request, upstreamOf(r))
+  } finally {
+    endWatch(watch)
+  }
 }
 
 function upstreamOf(r: NginxRequest): Upstream {
