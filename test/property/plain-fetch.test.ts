@@ -3,50 +3,16 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { readPlainFetch } from '../../njs/src/git/plain-fetch.ts'
 import { parseFetchRequest } from '../../njs/src/git/protocol-v2.ts'
-import { anyNoise, anyRequest, clientForm } from '../support/arbitraries.ts'
+import { anyGitForm, anyNoise, anyRequest, clientForm } from '../support/arbitraries.ts'
 import { fixture, fixtureNames } from '../support/fixtures.ts'
 import { runs } from '../support/fuzz.ts'
-import { gitForm } from '../support/git-form.ts'
 import { anyInput, anyMutations, mutated } from '../support/mutations.ts'
-
-/** Agents that look like what may come behind them, too. */
-const anyAgent = fc.option(
-  fc.oneof(
-    fc.stringMatching(/^[!-~]{0,20}$/),
-    fc
-      .array(
-        fc.constantFrom('git/2.39.5', '0016object-format=sha1', '0001', '000dthin-pack', '0000'),
-        { minLength: 1, maxLength: 4 }
-      )
-      .map((parts) => parts.join(''))
-  )
-)
-
-/** A clone names the oid of HEAD twice. */
-const copies = (oids: string[], twice: boolean) => (twice ? [...oids, ...oids] : oids)
-
-const anyPlain = fc
-  .record({
-    request: anyRequest(2, 'sha1'),
-    deepen: fc.option(fc.integer({ min: 1, max: 99 }).map((depth) => `deepen ${depth}`)),
-    filter: fc.constantFrom(null, 'blob:none'),
-    agent: anyAgent,
-    twice: fc.boolean(),
-  })
-  .map(({ request, deepen, filter, agent, twice }) => ({
-    agent: agent ?? '',
-    form: gitForm(
-      { ...request, wants: copies(request.wants, twice), deepen, filter },
-      agent,
-      twice
-    ),
-  }))
 
 const slow = (body: string) => parseFetchRequest(body, Number.POSITIVE_INFINITY)
 
 test('a request of git is read at once, to the same', () => {
   fc.assert(
-    fc.property(anyPlain, ({ form, agent }) => {
+    fc.property(anyGitForm, ({ form, agent }) => {
       const plain = readPlainFetch(form)
       // An agent that looks like packets may be read in another way first; then it is not plain.
       if (plain !== null || !/0001|0016object/.test(agent)) {
@@ -59,9 +25,9 @@ test('a request of git is read at once, to the same', () => {
 
 test('whatever is read at once is read so packet by packet', () => {
   const anyForm = fc.oneof(
-    anyPlain.map(({ form }) => form),
+    anyGitForm.map(({ form }) => form),
     fc
-      .tuple(anyPlain, anyMutations)
+      .tuple(anyGitForm, anyMutations)
       .map(([{ form }, mutations]) => mutated(Buffer.from(form), mutations).toString('latin1')),
     fc.tuple(anyRequest(2, 'sha1'), anyNoise).map(([request, noise]) => clientForm(request, noise)),
     anyInput.map((bytes) => bytes.toString('latin1'))

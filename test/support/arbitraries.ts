@@ -2,6 +2,7 @@
 import fc from 'fast-check'
 import type { FetchRequest, ObjectFormat } from '../../njs/src/git/fetch-request.ts'
 import { pktLine } from '../../njs/src/git/pkt-line.ts'
+import { gitForm } from './git-form.ts'
 import { DELIM, FLUSH } from './wire.ts'
 
 export function anyOid(format: ObjectFormat): fc.Arbitrary<string> {
@@ -142,3 +143,37 @@ function clientV0(request: FetchRequest, noise: Noise): string {
   const rest = needs.filter((_, i) => i !== first)
   return written([want, ...rest], noise) + FLUSH + pktLine('done\n')
 }
+
+/** Agents that look like what may come behind them, too. */
+const anyAgent = fc.option(
+  fc.oneof(
+    fc.stringMatching(/^[!-~]{0,20}$/),
+    fc
+      .array(
+        fc.constantFrom('git/2.39.5', '0016object-format=sha1', '0001', '000dthin-pack', '0000'),
+        { minLength: 1, maxLength: 4 }
+      )
+      .map((parts) => parts.join(''))
+  )
+)
+
+/** A clone names the oid of HEAD twice. */
+const copies = (oids: string[], twice: boolean) => (twice ? [...oids, ...oids] : oids)
+
+/** As git itself writes a request, and the agent in it. */
+export const anyGitForm = fc
+  .record({
+    request: anyRequest(2, 'sha1'),
+    deepen: fc.option(fc.integer({ min: 1, max: 99 }).map((depth) => `deepen ${depth}`)),
+    filter: fc.constantFrom(null, 'blob:none'),
+    agent: anyAgent,
+    twice: fc.boolean(),
+  })
+  .map(({ request, deepen, filter, agent, twice }) => ({
+    agent: agent ?? '',
+    form: gitForm(
+      { ...request, wants: copies(request.wants, twice), deepen, filter },
+      agent,
+      twice
+    ),
+  }))

@@ -4,7 +4,7 @@
  */
 import fc from 'fast-check'
 import { pktLine } from '../../njs/src/git/pkt-line.ts'
-import { anyNoise, anyRequestAtAll, clientForm } from './arbitraries.ts'
+import { anyGitForm, anyNoise, anyRequestAtAll, clientForm } from './arbitraries.ts'
 import { CASES } from './cases.ts'
 import { RECORDED } from './fixtures.ts'
 import { oid, oid256 } from './wire.ts'
@@ -124,7 +124,9 @@ export function packetsOf(body: Buffer): Buffer[] {
   return packets
 }
 
+const anyPlain = anyGitForm.map(({ form }) => Buffer.from(form))
 const anyBody = fc.oneof(
+  anyPlain,
   fc.constantFrom(...RECORDED, ...CASES).map(({ body }) => Buffer.from(body, 'latin1')),
   fc.tuple(anyRequestAtAll, anyNoise).map(([r, noise]) => Buffer.from(clientForm(r, noise)))
 )
@@ -132,7 +134,7 @@ export const anyNearly = fc
   .tuple(anyBody, anyMutations)
   .map(([body, mutations]) => mutated(body, mutations))
 
-export const anyInput = fc.oneof(anyBytes, anyPackets, anyNearly)
+export const anyInput = fc.oneof(anyBytes, anyPackets, anyPlain, anyNearly)
 
 /** The largest body that nginx reads itself (njs/src/nginx/request.ts). */
 export const MAX_BODY = 64 * 1024

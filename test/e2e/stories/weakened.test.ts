@@ -34,8 +34,8 @@ interface Row extends Weakening {
 const GIT = 'git -c protocol.version=2'
 const ALICE = 'http.extraHeader="Authorization: Basic $(printf alice:alice-secret | base64)"'
 const POST = `curl -s -H 'content-type: application/x-git-upload-pack-request' -H 'git-protocol: version=2' --data-binary @-`
-/** A request line as a packet: pkt "want …". */
-const PKT = `pkt() { printf '%04x%s\\n' $((\${#1} + 5)) "$1"; }`
+/** A line of a request as git ends it. */
+const PKT = `pkt() { case "$1" in want*|have*|done) printf '%04x%s\\n' $((\${#1} + 5)) "$1" ;; *) printf '%04x%s' $((\${#1} + 4)) "$1" ;; esac; }`
 const HISTORY = `git init -q --bare --template= -b main $R && cd $R && git config uploadpack.allowFilter true
 c() { git commit-tree -m "$1" $2 $3 "$(git hash-object -t tree -w /dev/null)" ; }
 export GIT_AUTHOR_DATE='1700000000 +0000' GIT_COMMITTER_DATE='1700000000 +0000'
@@ -70,7 +70,7 @@ const ROWS: Row[] = [
     prepare: HISTORY,
     warm: `${GIT} clone -q --bare $URL/pub/$NAME c`,
     change: PRUNE,
-    attack: `${PKT}; { pkt command=fetch; printf 0001; pkt "want $(cat /w/repos/$NAME/base)"; pkt "shallow $(cat /w/repos/$NAME/s2)"; pkt 'deepen 2147483647'; pkt done; printf 0000; } | ${POST} $URL/pub/$NAME/git-upload-pack | grep -ac "unshallow $(cat /w/repos/$NAME/s2)" || true`,
+    attack: `${PKT}; { pkt command=fetch; printf 0001; pkt "shallow $(cat /w/repos/$NAME/s2)"; pkt 'deepen 99'; pkt "want $(cat /w/repos/$NAME/base)"; pkt done; printf 0000; } | ${POST} $URL/pub/$NAME/git-upload-pack | grep -ac "unshallow $(cat /w/repos/$NAME/s2)" || true`,
   },
   {
     name: 'tags-of-the-mirror',

@@ -142,18 +142,27 @@ oid() { cat "/w/repos/$ID/oids/$1"; }
 with() { printf 'header = "%s"\\n' "$1" >> curlrc; }
 as() { printf 'user = "%s"\\n' "$1" >> curlrc; }
 url() { echo "$URL" | sed "s,//,//$1@,"; }
-pkt() { printf '%04x%s\\n' $((\${#1} + 5)) "$1"; }
+# As git ends its lines, and \`request\` in git's order: what reads git's requests at once reads these.
+pkt() {
+  case "$V$1" in
+    2want *|2have *|2done|0*|1*) printf '%04x%s\\n' $((\${#1} + 5)) "$1" ;;
+    *) printf '%04x%s' $((\${#1} + 4)) "$1" ;;
+  esac
+}
+some() { kind=$1; shift; for line; do case "$line" in $kind*) pkt "$line" ;; esac; done; }
+others() { for line; do case "$line" in shallow*|deepen*|filter*|want*|have*) ;; *) pkt "$line" ;; esac; done; }
+in_order() { others "$@"; for kind in shallow deepen filter want have; do some $kind "$@"; done; }
 many() { awk -v n="$1" -v oid="$2" 'BEGIN { while (n--) printf "0032want %s\\n", oid }'; }
 begin() { pkt command=fetch; printf 0001; pkt ofs-delta; }
 request() {
   if [ "$V" = 2 ]; then
-    begin; for line in "$@" done; do pkt "$line"; done; printf 0000
+    begin; in_order "$@"; pkt done; printf 0000
   else
     pkt "$1 side-band-64k ofs-delta no-progress filter $CAPS"; shift
     for line; do pkt "$line"; done; printf 0000; pkt done
   fi
 }
-round() { begin; for line; do pkt "$line"; done; printf 0000; }
+round() { begin; in_order "$@"; printf 0000; }
 post() {
   cat > in; path=$1; shift
   curl $CURL -K curlrc -o out -w '%{http_code} %{content_type}\\n' \${PROTOCOL:+-H "git-protocol:$PROTOCOL"} "$@" --data-binary @in "$URL$path/git-upload-pack" && show < out
