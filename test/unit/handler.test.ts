@@ -3,10 +3,11 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { keyOf } from '../../njs/src/git/key.ts'
+import { pktLine } from '../../njs/src/git/pkt-line.ts'
 import { packFile } from '../../njs/src/stored.ts'
 import { scratch } from '../support/git.ts'
 import { sha256 } from '../support/scope.ts'
-import { fetchOf, oid, V2, v2 } from '../support/wire.ts'
+import { FLUSH, fetchOf, oid, pkts, V2, v2, v2With } from '../support/wire.ts'
 
 /** By a name that is no literal: njs's types know another Buffer than Node's. */
 const HANDLER = '../../njs/src/nginx/upload-pack.ts'
@@ -37,7 +38,12 @@ const keyFor = (body: string, tags: string | null) =>
 type Answers = Record<string, (string | (() => string))[]>
 
 /** Returns where the request went, what $gitcache_result says, and what was asked on the way. */
-async function handle(body: string, answers: Answers, variables: Record<string, string> = {}) {
+async function handle(
+  body: string,
+  answers: Answers,
+  variables: Record<string, string> = {},
+  protocol = V2
+) {
   const asked: string[] = []
   const went: string[] = []
   const r = {
@@ -46,7 +52,7 @@ async function handle(body: string, answers: Answers, variables: Record<string, 
     remoteAddress: '127.0.0.1',
     headersIn: {
       'Content-Type': 'application/x-git-upload-pack-request',
-      'Git-Protocol': 'version=2',
+      'Git-Protocol': protocol,
     },
     headersOut: {},
     requestBuffer: Buffer.from(body),
@@ -137,4 +143,48 @@ test('what is stored is served after a yes, and not before', async () => {
   expect(await handle(NAMED, { probe: [YES] })).toMatchObject({ went: ['405'], result: 'hit' })
   const refused = await handle(NAMED, { probe: [NO] })
   expect(refused).toMatchObject({ went: ['pass'], result: 'pass; reason=refused' })
+})
+
+describe('who reads a request of many lines', () => {
+  const answers = {
+    ticket: [JSON.stringify({ state: 'ticket', job: '0'.repeat(32) })],
+    read: ['{"state":"pass","reason":"busy"}'],
+    prepare: ['{"state":"pass","reason":"busy"}'],
+  }
+  const wants = (count: number) => Array.from({ length: count }, () => `want ${oid(3)}`)
+  const asGit = (count: number) =>
+    `0011command=fetch0001${pkts(wants(count))}${pktLine('done\n')}${FLUSH}`
+
+  test.each([
+    ['other clients, 380 lines', v2([...wants(380), 'done']), ['prepare']],
+    ['other clients, 401 lines', v2([...wants(401), 'done']), ['ticket', 'read']],
+    ['git, 900 lines', asGit(900), ['prepare']],
+  ])('%s', async (_, body, asked) => {
+    expect(await handle(body, answers)).toEqual({
+      went: ['pass'],
+      asked,
+      result: 'pass; reason=busy',
+    })
+  })
+
+  test.each([
+    [
+      'ls-refs',
+      v2With(
+        ['command=ls-refs'],
+        wants(401).map((line) => `ref-prefix ${line}`)
+      ),
+    ],
+    [
+      'v0-haves',
+      pkts([`want ${oid(1)} side-band-64k`]) + FLUSH + pkts(Array(500).fill(`have ${oid(2)}`)),
+    ],
+  ])('nobody, where it is passed for %s', async (reason, body) => {
+    const protocol = reason === 'ls-refs' ? V2 : ''
+    expect(await handle(body, answers, {}, protocol)).toEqual({
+      went: ['pass'],
+      asked: [],
+      result: `pass; reason=${reason}`,
+    })
+  })
 })

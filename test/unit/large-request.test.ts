@@ -1,0 +1,48 @@
+/** Requests that the sidecar reads itself: whom it asks, and what it remembers. */
+import { once } from 'node:events'
+import { createServer, type IncomingMessage } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { Readable } from 'node:stream'
+import { afterAll, expect, test } from 'vitest'
+import type { Answers } from '../../sidecar/src/answers.ts'
+import type { Config } from '../../sidecar/src/config.ts'
+import { openLargeRequests } from '../../sidecar/src/large-request.ts'
+import type { HoldOrder } from '../../sidecar/src/protocol.ts'
+import { oid, V2, v2 } from '../support/wire.ts'
+
+let status = 200
+let headers: Record<string, string> = {}
+const server = createServer((_, response) => response.writeHead(status, headers).end())
+server.listen(0, '127.0.0.1')
+await once(server, 'listening')
+afterAll(() => server.close())
+const { port } = server.address() as AddressInfo
+const upstream = { name: 'http://test', url: `http://127.0.0.1:${port}` }
+
+/** The reason why a request passes, and for how long upstream is left alone. */
+async function passed(): Promise<{ reason: string; held: number[] }> {
+  const held: number[] = []
+  const answers = {
+    hold: async ({ hold }: HoldOrder) => held.push(hold),
+  } as unknown as Answers
+  const config = { upstreams: [upstream], maxBody: 1 << 20 } as unknown as Config
+  const large = openLargeRequests(config, answers)
+  const who = { secret: '', upstream: upstream.name, path: '/a.git', id: '', client: '' }
+  const { job } = large.ticket({ ...who, maxTags: 5000 }) as { job: string }
+  const body = Readable.from([Buffer.from(v2([`want ${oid(1)}`, 'done']))])
+  const message = Object.assign(body, { headers: { 'git-protocol': V2 } })
+  const received = await large.receive(job, message as unknown as IncomingMessage)
+  const error = await large.answer(received).catch((thrown) => thrown)
+  return { reason: error.reason, held }
+}
+
+test.each([
+  ['overloaded', 429, { 'retry-after': '30' }, [30]],
+  ['overloaded', 503, { 'retry-after': '7' }, [7]],
+  ['refused', 401, { 'retry-after': '30' }, []],
+  ['no-answer', 503, {}, []],
+])('%s: upstream says %i with %j', async (reason, code, more, held) => {
+  status = code
+  headers = more as Record<string, string>
+  expect(await passed()).toEqual({ reason, held })
+})
