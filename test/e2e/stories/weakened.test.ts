@@ -70,7 +70,7 @@ const ROWS: Row[] = [
     prepare: HISTORY,
     warm: `${GIT} clone -q --bare $URL/pub/$NAME c`,
     change: PRUNE,
-    attack: `${PKT}; { pkt command=fetch; printf 0001; pkt "shallow $(cat /w/repos/$NAME/s2)"; pkt 'deepen 99'; pkt "want $(cat /w/repos/$NAME/base)"; pkt done; printf 0000; } | ${POST} $URL/pub/$NAME/git-upload-pack | grep -ac "unshallow $(cat /w/repos/$NAME/s2)" || true`,
+    attack: `${PKT}; { pkt command=fetch; printf 0001; pkt "shallow $(cat /w/repos/$NAME/s2)"; pkt 'deepen 2147483647'; pkt "want $(cat /w/repos/$NAME/base)"; pkt done; printf 0000; } | ${POST} $URL/pub/$NAME/git-upload-pack | grep -ac "unshallow $(cat /w/repos/$NAME/s2)" || true`,
   },
   {
     name: 'tags-of-the-mirror',

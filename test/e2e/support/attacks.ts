@@ -145,7 +145,7 @@ url() { echo "$URL" | sed "s,//,//$1@,"; }
 # As git ends its lines, and \`request\` in git's order: what reads git's requests at once reads these.
 pkt() {
   case "$V$1" in
-    2want *|2have *|2done|0*|1*) printf '%04x%s\\n' $((\${#1} + 5)) "$1" ;;
+    "2want "*|"2have "*|2done|0*|1*) printf '%04x%s\\n' $((\${#1} + 5)) "$1" ;;
     *) printf '%04x%s' $((\${#1} + 4)) "$1" ;;
   esac
 }
@@ -521,6 +521,10 @@ size="Content-Length: $(wc -c < in)"
   ...rows('probe of large requests', 'pruned', 's2', [
     ['the last of 6,000 wants', large(6000, A, 'base', 's2'), EACH],
     ['a file, the last of 6,000', large(6000, A, 'base', 'blob'), OLD_AND_NEW, 'blob'],
+    [
+      'the last of 600 wants, in gzip',
+      `{ begin; many 600 $(oid base); pkt "want $(oid s2)"; pkt done; printf 0000; } | gzip -n | post ${A} -H content-encoding:gzip`,
+    ],
     [
       'the last of 24,000 wants, in gzip',
       `{ begin; many 24000 $(oid base); pkt "want $(oid s2)"; pkt done; printf 0000; } | gzip -n | post ${A} -H content-encoding:gzip`,

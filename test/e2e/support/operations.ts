@@ -208,6 +208,12 @@ export const OPERATIONS: Operation[] = [
     v0: HIT,
   },
   {
+    name: 'fetch of 1,111 branches',
+    script: `git init -q c && git -C c remote add origin $URL/branches.git && $GIT -C c fetch -q origin 'refs/heads/b1*:refs/remotes/origin/b1*'`,
+    v2: HIT,
+    v0: HIT,
+  },
+  {
     name: 'clone with 24,000 tags',
     script: '$GIT clone -q $URL/tags.git c',
     v2: /^(pass; reason=empty,)?hit$/,
