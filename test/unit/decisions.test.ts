@@ -35,6 +35,7 @@ const NOT_OF_PARSERS: Reason[] = [
   'client-limit',
   'slow',
   'generate',
+  'broken-off',
   'store',
   'stale',
 ]

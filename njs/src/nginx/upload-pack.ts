@@ -150,6 +150,10 @@ async function answer(
     if (led.state !== 'probe') {
       return follow(settings.packs, led)
     }
+    // It may just have said for how long.
+    if (isHeld(settings.packs, settings.upstream)) {
+      return passed('overloaded')
+    }
   }
   const asked = Date.now()
   const verdict = await authorizeInTime(r, request)
@@ -164,7 +168,8 @@ async function answer(
     return hit(settings.packs, key)
   }
   const state = await prepare(r, settings, path, key, verdict)
-  if (state.state !== 'pass' && Date.now() - asked > MAX_YES_AGE) {
+  const isAnswer = state.state === 'ready' || state.state === 'stream'
+  if (isAnswer && Date.now() - asked > MAX_YES_AGE) {
     const again = await authorizeInTime(r, request)
     if (
       again.kind !== 'yes' ||
