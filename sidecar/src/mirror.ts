@@ -213,10 +213,18 @@ async function fetch(
   if (code !== 0 && /The requested URL returned error: (429|5\d\d)/.test(stderr)) {
     return 'overloaded'
   }
-  if (code > 0 && BROKEN.test(stderr)) {
+  if (code > 0 && BROKEN.test(ownWords(stderr))) {
     return 'broken'
   }
   return code === 0 ? 'ok' : 'failed'
+}
+
+/** Without upstream's, which are not about this mirror. */
+function ownWords(stderr: string): string {
+  return stderr
+    .split('\n')
+    .filter((line) => !line.startsWith('remote: '))
+    .join('\n')
 }
 
 /** A disk that hangs must not hold a place in the queue for ever. Milliseconds. */

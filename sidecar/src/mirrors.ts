@@ -103,7 +103,7 @@ function remembersNothing({ misses, shallow, notBefore, used }: Entry): boolean 
 
 export function openMirrors(parts: MirrorParts): Mirrors {
   const { dirs, limit, idle, whenToMake, faults, metrics } = parts
-  const soundness = openSoundness(dirs, idle, faults)
+  const soundness = openSoundness(dirs, faults)
   const fetches = openFetches(limit, metrics, {
     grown: improveSoon,
     broken: ({ name, dir }) => soundness.suspect(name, dir),

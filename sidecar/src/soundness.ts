@@ -1,5 +1,5 @@
 /** Which mirrors may be used: what an earlier life left is read once, what git stumbles over again. */
-import type { LimitFunction } from 'p-limit'
+import pLimit from 'p-limit'
 import type { Faults } from './faults.ts'
 import type { Layout } from './layout.ts'
 import { isConnected, type MirrorName } from './mirror.ts'
@@ -20,12 +20,18 @@ export interface Soundness {
 
 const HOUR = 3600 * 1000
 
-export function openSoundness(dirs: Layout, idle: LimitFunction, faults: Faults): Soundness {
+export function openSoundness(dirs: Layout, faults: Faults): Soundness {
   const known = new Map<string, Promise<boolean>>()
+  /** Which are being looked at because git failed on them: one at a time, and nobody waits for it. */
+  const doubted = new Set<string>()
+  const turns = pLimit(1)
   /** When each was last suspected, until it is made anew: milliseconds since the epoch. */
   const suspected = new Map<string, number>()
 
   async function of(name: MirrorName, dir: string): Promise<boolean> {
+    if (doubted.has(dir)) {
+      throw new Pass('generate', 'git failed on the mirror, which is being checked')
+    }
     const sound = known.get(dir) ?? checked(name, dir)
     known.set(dir, sound)
     try {
@@ -57,17 +63,22 @@ export function openSoundness(dirs: Layout, idle: LimitFunction, faults: Faults)
   function suspect(name: MirrorName, dir: string): void {
     if (Date.now() - (suspected.get(dir) ?? 0) < HOUR) return
     suspected.set(dir, Date.now())
-    const check = idle(() => isSound(dir, name))
-      .then(async (good) => good && (await isConnected(dir)))
-      .then((good) => keptIf(name, dir, good))
+    doubted.add(dir)
+    const isGood = async () => (await isSound(dir, name)) && (await isConnected(dir))
+    turns(async () => {
+      const good = await isGood()
+      // Or it has been made anew meanwhile.
+      if (doubted.has(dir)) await keptIf(name, dir, good)
+    })
       // It cannot be told now, as without memory: it is used as before.
-      .catch(() => true)
-    known.set(dir, check)
+      .catch(() => {})
+      .finally(() => doubted.delete(dir))
   }
 
   function trust(dir: string): void {
     known.set(dir, Promise.resolve(true))
     suspected.delete(dir)
+    doubted.delete(dir)
   }
 
   function discard(dir: string): Promise<void> {

@@ -47,7 +47,7 @@ async function generate(
     await (isStorable(work.request) && !job.lost ? spool.commit(work.key) : spool.drop())
   } catch (error) {
     await spool.drop()
-    if (job.answer.damaged) parts.mirrors.suspect(work.name)
+    if (job.answer.damaged && !wasKilled(error)) parts.mirrors.suspect(work.name)
     throw asPass(faults, error)
   } finally {
     if (job.lost) faults('GITCACHE_STORE', job.lost)
@@ -55,6 +55,11 @@ async function generate(
     // What stays goes with the next start.
     if (view !== null) await rm(view, { recursive: true, force: true }).catch(() => {})
   }
+}
+
+/** pack-objects, by a signal that says nothing of the mirror, such as the kernel's for want of memory. */
+function wasKilled(error: unknown): boolean {
+  return /died of signal (9|15)\b/.test(String(error))
 }
 
 function sendToAll(job: Job, commit: Commit): void {
