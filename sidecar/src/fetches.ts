@@ -24,9 +24,9 @@ import { Overloaded, Pass } from './protocol.ts'
 export interface FetchState {
   name: MirrorName
   dir: string
-  /** The fetch that runs, and the one that all who came since will share. */
+  /** The last that was begun or is to come, and the one that has not begun: all who come now share it. */
   fetching: Promise<FetchOutcome> | null
-  queued: Promise<FetchOutcome> | null
+  next: Promise<FetchOutcome> | null
   /** What the next fetch is to bring: object ids, and all refs where it is told so. */
   wanted: Set<string>
   refsWanted: boolean
@@ -44,7 +44,7 @@ export function newFetchState(name: MirrorName, dir: string): FetchState {
     name,
     dir,
     fetching: null,
-    queued: null,
+    next: null,
     wanted: new Set(),
     refsWanted: false,
     refsTimer: null,
@@ -138,32 +138,46 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
   function shared(state: FetchState, source: FetchSource, oids: string[]): Promise<FetchOutcome> {
     for (const oid of oids) state.wanted.add(oid)
     state.refsWanted = state.refsWanted || oids.length === 0
-    if (state.fetching === null) {
-      return startFetch(state, source)
-    }
-    state.queued ??= state.fetching.then(() => {
-      state.queued = null
-      return startFetch(state, source)
-    })
-    return state.queued
+    state.next ??= startNext(state, source)
+    return state.next
   }
 
-  function startFetch(state: FetchState, source: FetchSource): Promise<FetchOutcome> {
-    const run = limit
-      .fetch(turnOf(state.name), () => fetchWanted(state, source))
-      .finally(() => {
-        state.fetching = null
+  /** Begins when the one before has ended, and there is a place for it. */
+  function startNext(state: FetchState, source: FetchSource): Promise<FetchOutcome> {
+    const before = state.fetching ?? Promise.resolve()
+    const run = before.then(() =>
+      limit.fetch(turnOf(state.name), () => {
+        const { oids, refs } = takeWanted(state)
+        return fetchWanted(state, source, oids, refs)
       })
-    state.fetching = run.catch(() => 'failed' as const)
+    )
+    const ended = run
+      .catch(() => 'failed' as const)
+      .finally(() => {
+        // There was no place for it.
+        if (state.next === run) takeWanted(state)
+        if (state.fetching === ended) state.fetching = null
+      })
+    state.fetching = ended
     return run
   }
 
-  /** By id what is wanted, which saves the round trip for the refs; those come behind it. */
-  async function fetchWanted(state: FetchState, source: FetchSource): Promise<FetchOutcome> {
-    const oids = [...state.wanted]
-    const refs = state.refsWanted || oids.length > MAX_BY_OID
+  /** What all who have come so far wait for; who comes from now on waits for the next. */
+  function takeWanted(state: FetchState): { oids: string[]; refs: boolean } {
+    const { wanted, refsWanted } = state
+    state.next = null
     state.wanted = new Set()
     state.refsWanted = false
+    return { oids: [...wanted], refs: refsWanted || wanted.size > MAX_BY_OID }
+  }
+
+  /** By id what is wanted, which saves the round trip for the refs; those come behind it. */
+  async function fetchWanted(
+    state: FetchState,
+    source: FetchSource,
+    oids: string[],
+    refs: boolean
+  ): Promise<FetchOutcome> {
     if (refs) {
       return counted(state, () => fetchRefs(state.dir, source))
     }

@@ -79,7 +79,7 @@ async function setUp() {
   const state = newFetchState(name, dir)
   const bringIn = (want: string) =>
     fetches.bringIn(state, source, { ...emptyRequest(2), wants: [want], done: true }, [])
-  return { dir, bringIn, seen }
+  return { dir, bringIn, seen, limit }
 }
 
 let commits = 0
@@ -105,6 +105,24 @@ test('ten new commits, each wanted by ten while the first is fetched: two fetche
   await Promise.all(all)
   for (const oid of oids) expect(git(['--git-dir', dir, 'cat-file', '-t', oid])).toBe('commit')
   expect(asked).toBe(2)
+})
+
+test('two new commits while there is no place for a fetch: one fetch of both, and none of nothing', async () => {
+  const { dir, bringIn, seen, limit } = await setUp()
+  const oids = [commit('early'), commit('late')] as const
+  let release = () => {}
+  const taken = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  for (let i = 0; i < 2; i++) limit.fetch('others', () => taken)
+  const first = bringIn(oids[0])
+  await expect.poll(() => seen.looks).toBe(1)
+  const second = bringIn(oids[1])
+  await expect.poll(() => seen.looks).toBe(2)
+  release()
+  await Promise.all([first, second])
+  for (const oid of oids) expect(git(['--git-dir', dir, 'cat-file', '-t', oid])).toBe('commit')
+  expect(asked).toBe(1)
 })
 
 test('nothing is asked for what the mirror has', async () => {
