@@ -32,10 +32,13 @@ export interface Unseen {
 }
 
 export interface Confirm {
-  /** To be called before it is stored. Throws where the disk does not take the mark. */
-  mark(answer: Unseen): Promise<void>
-  /** It has been stored: git looks at it in a while. */
-  later(answer: Unseen): void
+  /**
+   * To be called before it is stored; false where too many wait to be looked at. Throws where the disk
+   * does not take the mark.
+   */
+  mark(answer: Unseen): Promise<boolean>
+  /** It has been stored, or could not be: git looks at it in a while. */
+  later(answer: Pick<Unseen, 'key' | 'name'>): void
   /** Those that the last life has left. */
   resume(): Promise<void>
 }
@@ -48,6 +51,9 @@ const content = z.object({
   request: z.string(),
   tags: z.array(z.string()),
 })
+
+/** Each has its tags in its mark on disk, up to half a megabyte. */
+const MAX_UNSEEN = 1000
 
 /** Milliseconds. */
 const WAITS = {
@@ -70,29 +76,35 @@ export function openConfirm(
   /** How many looks are to come: what goes may be made again meanwhile, under the same mark. */
   const looks = new Map<string, number>()
 
-  function look(answer: Unseen, wait: number): void {
-    const { key } = answer
+  function look(key: string, tag: string, wait: number): void {
     looks.set(key, (looks.get(key) ?? 0) + 1)
     sleep(wait, undefined, { ref: false })
-      .then(() => turns(() => hasBeenSeen(answer)))
+      .then(() => turns(() => hasBeenSeen(key, tag)))
       .catch(() => false)
       .then((seen) => {
-        if (!seen) look(answer, waits.again)
+        if (!seen) look(key, tag, waits.again)
         const left = (looks.get(key) ?? 0) - 1
         if (left > 0) {
           looks.set(key, left)
           return
         }
         looks.delete(key)
-        return rm(fileOf(answer), { force: true })
+        return rm(fileOf(key, tag), { force: true })
       })
       .catch(() => {})
   }
 
   /** False where git could not say. */
-  async function hasBeenSeen({ key, name, request, tags }: Unseen): Promise<boolean> {
-    const { upstream, repository } = name
+  async function hasBeenSeen(key: string, tag: string): Promise<boolean> {
     if (!(await store.has(key))) return true
+    const said = contentOf(await readMark(fileOf(key, tag)))
+    if (said === null) {
+      // The disk was full, or it was cut off by a crash.
+      await store.remove(key, tag)
+      return true
+    }
+    const { name, request, tags } = said
+    const { upstream, repository } = name
     const dir = temporaryName(dirs, 'seed')
     try {
       if (!(await initMirror(name.format, dir))) return false
@@ -108,51 +120,56 @@ export function openConfirm(
       } else {
         faults('GITCACHE_UPSTREAM_DAMAGED', 'git index-pack', { upstream, repo: repository })
       }
-      await store.remove(key, repositoryTag(repository))
+      await store.remove(key, tag)
       return true
     } finally {
       await discard(dir)
     }
   }
 
-  function fileOf({ key, name }: Unseen): string {
-    return path.join(dirs.unconfirmed, `${key}.${repositoryTag(name.repository)}`)
+  function fileOf(key: string, tag: string): string {
+    return path.join(dirs.unconfirmed, `${key}.${tag}`)
+  }
+
+  async function mark({ key, name, request, tags }: Unseen): Promise<boolean> {
+    if (looks.size >= MAX_UNSEEN) return false
+    const { upstream, repository } = name
+    const text = writeCanonicalRequest(request)
+    const said: Said = { upstream, repository, family: request.family, request: text, tags }
+    const file = fileOf(key, repositoryTag(repository))
+    await writeFile(file, JSON.stringify(said), { mode: 0o640 })
+    return true
   }
 
   async function resume(): Promise<void> {
     for (const name of await readdir(dirs.unconfirmed)) {
-      const file = path.join(dirs.unconfirmed, name)
       const answer = readAnswerName(name)
-      const said = await contentOf(file)
-      if (answer !== null && said !== null) {
-        look({ key: answer.key, ...said }, 0)
-      } else {
-        // The disk was full, or it was cut off by a crash.
-        if (answer !== null) await store.remove(answer.key, answer.tag)
-        await rm(file, { force: true })
-      }
+      if (answer !== null) look(answer.key, answer.tag, 0)
+      else await rm(path.join(dirs.unconfirmed, name), { force: true })
     }
   }
 
   return {
-    mark: async (answer) => {
-      const { name, request, tags } = answer
-      const { upstream, repository } = name
-      const text = writeCanonicalRequest(request)
-      const said: Said = { upstream, repository, family: request.family, request: text, tags }
-      await writeFile(fileOf(answer), JSON.stringify(said), { mode: 0o640 })
-    },
-    later: (answer) => look(answer, waits.later),
+    mark,
+    later: ({ key, name }) => look(key, repositoryTag(name.repository), waits.later),
     resume,
   }
 }
 
+/** Empty where there is none. */
+function readMark(file: string): Promise<string> {
+  return readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return ''
+    throw error
+  })
+}
+
 type Said = z.infer<typeof content>
 
-/** Null where it cannot be read. */
-async function contentOf(file: string): Promise<Omit<Unseen, 'key'> | null> {
+/** Null where it says nothing. */
+function contentOf(text: string): Omit<Unseen, 'key'> | null {
   try {
-    const said = content.parse(JSON.parse(await readFile(file, 'utf8')))
+    const said = content.parse(JSON.parse(text))
     const protocol = said.family === 2 ? 'version=2' : ''
     const parsed = parseBody(said.request, protocol, Number.MAX_SAFE_INTEGER)
     if (parsed.kind === 'pass') return null

@@ -4,6 +4,7 @@
  */
 import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { type FetchRequest, isWhole } from '../../njs/src/git/fetch-request.ts'
 import { ask, objectTypes, present } from './mirror.ts'
 
@@ -84,28 +85,39 @@ async function endsEarly(
     return false
   }
   await writeFile(path.join(dir, 'shallow'), shallows.map((oid) => `${oid}\n`).join(''))
+  // A parent that is neither there nor behind the boundary.
+  if (shallows.length === 0) return !(await isWholeHistory(dir, request.wants))
   const parents = await history(dir, request.wants)
   if (parents === null) {
     return true
   }
-  const depths = depthsFrom(await commitsOf(dir, request.wants), parents)
+  const depths = await depthsFrom(await commitsOf(dir, request.wants), parents)
   const depth = depthOf(request)
   return shallows.some((oid) => (depths.get(oid) ?? Number.POSITIVE_INFINITY) < depth)
 }
 
-/** Parents of each commit that is there; null where a parent is neither there nor behind the boundary. */
+async function isWholeHistory(dir: string, wants: string[]): Promise<boolean> {
+  return (await ask(dir, ['rev-list', '--quiet', '--stdin'], wants)).code === 0
+}
+
+/** So many commits are read at once: 300,000 would hold up everyone for a second. */
+const SLICE = 5000
+
+/** Parents of each commit that is there; null where one is neither there nor behind the boundary. */
 async function history(dir: string, wants: string[]): Promise<Map<string, string[]> | null> {
   const { code, stdout } = await ask(dir, ['rev-list', '--parents', '--stdin'], wants)
   if (code !== 0) {
     return null
   }
-  const lines = stdout.split('\n').filter(Boolean)
-  return new Map(
-    lines.map((line) => {
-      const [commit = '', ...parents] = line.split(' ')
-      return [commit, parents]
-    })
-  )
+  const found = new Map<string, string[]>()
+  for (let from = 0; from < stdout.length; ) {
+    const end = stdout.indexOf('\n', from)
+    const [commit = '', ...parents] = stdout.slice(from, end < 0 ? undefined : end).split(' ')
+    found.set(commit, parents)
+    if (found.size % SLICE === 0) await setImmediate()
+    from = end < 0 ? stdout.length : end + 1
+  }
+  return found
 }
 
 /** Of wants that are tags, the commits behind them. */
@@ -118,12 +130,18 @@ async function commitsOf(dir: string, wants: string[]): Promise<string[]> {
 }
 
 /** The wants have depth 1. */
-function depthsFrom(wants: string[], parents: Map<string, string[]>): Map<string, number> {
+async function depthsFrom(
+  wants: string[],
+  parents: Map<string, string[]>
+): Promise<Map<string, number>> {
   const depths = new Map<string, number>()
   let row = wants
   for (let depth = 1; row.length > 0; depth++) {
     const fresh = [...new Set(row)].filter((oid) => !depths.has(oid))
-    for (const oid of fresh) depths.set(oid, depth)
+    for (const oid of fresh) {
+      depths.set(oid, depth)
+      if (depths.size % SLICE === 0) await setImmediate()
+    }
     row = fresh.flatMap((oid) => parents.get(oid) ?? [])
   }
   return depths
