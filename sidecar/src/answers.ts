@@ -39,6 +39,9 @@ export interface Answers {
 }
 
 interface Making {
+  /** Upstream has said yes to who leads. */
+  probed: boolean
+  tagState: string | null
   first: Promise<Job>
   others: Promise<Job>
   /** When all is done, and stored where it may be; never rejects. */
@@ -60,6 +63,8 @@ const CROWD = 16
  * upstream is not waited for as long for one who was not probed (no-answer).
  */
 const LEADERS_OWN = new Set(['refused', 'fetch-failed', 'not-in-mirror', 'no-answer'])
+/** After so many who had upstream's yes it is no matter of their credentials. */
+const MAX_REFUSALS = 2
 
 /** Reasons that an operator can do something about. */
 const FAULTS: Partial<Record<Reason, FaultCode>> = {
@@ -102,6 +107,7 @@ export function openAnswers(parts: Parts): Answers {
     const patience = Math.min(config.commitAfter, config.maxWait / 2) * 1000
     let until = Date.now() + patience
     const end = Date.now() + config.maxWait * 1000
+    let refusals = 0
     for (;;) {
       const led = making.get(work.key)
       // Whoever has ended has stored before: looking in this order, nothing is made twice.
@@ -109,12 +115,21 @@ export function openAnswers(parts: Parts): Answers {
         return { state: 'ready', key: work.key }
       }
       if (led !== undefined) {
-        const joined = await led.others.catch(nextMayLead)
-        if (joined === null) continue
-        await waitForFile(led, joined, work, until)
-        if (await store.has(work.key)) continue
-        if (joined.isRunning || joined.isRecorded) return stream(joined, work, 'join')
-        if (until === 0) throw new Pass('generate', 'it broke off twice')
+        // The same text, which may have half a megabyte.
+        work.tagState = led.tagState
+        const joined = await led.others.catch(whatItSays)
+        if (joined instanceof ProbeFirst) continue
+        if (joined instanceof Pass && LEADERS_OWN.has(joined.reason)) {
+          refusals += led.probed ? 1 : 0
+          if (refusals === MAX_REFUSALS) refuseAll(joined, work)
+          continue
+        }
+        if (!(joined instanceof Pass)) {
+          await waitForFile(led, joined, work, until)
+          if (await store.has(work.key)) continue
+          if (joined.isRunning || joined.isRecorded) return stream(joined, work, 'join')
+        }
+        if (until === 0) throw new Pass('broken-off')
         // It broke off while he waited, and he has nothing of it yet: he asks once more, and somebody else.
         await led.ended
         until = 0
@@ -124,6 +139,14 @@ export function openAnswers(parts: Parts): Answers {
         return stream(await begin(work).first, work, 'miss')
       }
     }
+  }
+
+  /** Throws it: upstream lets nobody have through us what it has just let him have. */
+  function refuseAll(refusal: Pass, { name: { upstream, repository } }: Work): never {
+    if (refusal.reason === 'refused') {
+      faults('GITCACHE_UNREACHABLE', refusal, { upstream, repo: repository })
+    }
+    throw refusal
   }
 
   /** `until`: how long at most where there is a crowd, milliseconds since the epoch. */
@@ -139,7 +162,9 @@ export function openAnswers(parts: Parts): Answers {
     if (!job.isReadable) {
       throw new Pass('store', 'the disk did not take all of it')
     }
-    return { state: 'stream', job: jobs.admit({ job, work, result }), result }
+    const { id, name, path: repo, since, progress } = work
+    const seen = { id, upstream: name.upstream, repo, since }
+    return { state: 'stream', job: jobs.admit({ job, seen, progress, result }), result }
   }
 
   /** Throws Pass where the client has his share. Returns what gives it back. */
@@ -175,13 +200,15 @@ export function openAnswers(parts: Parts): Answers {
         making.delete(work.key)
         release()
       })
-    const led = { first: first.promise, others: others.promise, ended }
+    const { probed, tagState } = work
+    const led = { probed, tagState, first: first.promise, others: others.promise, ended }
     making.set(work.key, led)
     return led
   }
 
   async function make(asked: Work, commit: Commit): Promise<void> {
     const work = leadersWork(asked)
+    const end = Date.now() + config.maxWait * 1000
     for (;;) {
       const mirror = await mirrors.find(work.name).catch((error: unknown) => {
         // What we know of the repository is not for who has not been probed.
@@ -207,6 +234,8 @@ export function openAnswers(parts: Parts): Answers {
       }
       // A clone on its way will be the mirror: never two transfers of the same history at once.
       await mirrors.making(work.name)
+      // Who waits for this has been passed by now.
+      if (Date.now() > end) throw new Pass('slow')
     }
   }
 
@@ -239,10 +268,13 @@ async function endsWithin(led: Making, milliseconds: number): Promise<void> {
   await Promise.race([led.ended, sleep(milliseconds, undefined, { ref: false })])
 }
 
-function nextMayLead(error: unknown): null {
-  const isOwn = error instanceof Pass && LEADERS_OWN.has(error.reason)
-  if (isOwn || error instanceof ProbeFirst) {
-    return null
+/** What a leader's failure is to those who wait for him; throws what is everyone's. */
+function whatItSays(error: unknown): Pass | ProbeFirst {
+  if (error instanceof ProbeFirst) {
+    return error
+  }
+  if (error instanceof Pass && (LEADERS_OWN.has(error.reason) || error.reason === 'broken-off')) {
+    return error
   }
   throw error
 }

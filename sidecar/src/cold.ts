@@ -9,17 +9,18 @@ import { askTags } from '../../njs/src/git/authorize.ts'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { SERVICE } from '../../njs/src/git/classify.ts'
 import { isStorable, isWhole } from '../../njs/src/git/fetch-request.ts'
+import { secondsToHold } from '../../njs/src/git/retry-after.ts'
 import { type Checked, check, discard } from './cold-check.ts'
 import { asPass } from './faults.ts'
 import type { Job } from './job.ts'
 import type { Commit } from './jobs.ts'
 import type { Parts } from './parts.ts'
 import { Overloaded, Pass, ProbeFirst } from './protocol.ts'
-import type { SpoolFile } from './store.ts'
+import type { SpoolFile, Store } from './store.ts'
 import { askUpstream, fetchFromUpstream, type UpstreamAnswer } from './upstream-http.ts'
 import type { LeadersWork, Work } from './work.ts'
 
-/** Before the one retry of a 429 or 5xx. Seconds. */
+/** Before the one retry of a 429 or 5xx; where upstream wants to be left alone for longer there is none. Seconds. */
 const RETRY_SECONDS = 1
 const MAX_RETRY_SECONDS = 5
 /** `git fetch --unshallow`: INFINITE_DEPTH of git's shallow.h. */
@@ -37,7 +38,7 @@ export async function answerFromUpstream(
   const spool = await store.create(work.name.repository).catch((error: unknown) => {
     throw asPass(faults, error)
   })
-  const answer = await askTwice(work).catch(async (error: unknown) => {
+  const answer = await askTwice(store, work).catch(async (error: unknown) => {
     await spool.abandon()
     throw error
   })
@@ -69,16 +70,20 @@ function refusal(error: unknown): unknown {
  * 429, 5xx and silence are asked about once more, and then are everyone's answer. Of a client who was
  * not probed they are not: he is probed after all, or passed where it is silence.
  */
-async function askTwice(work: Work): Promise<UpstreamAnswer> {
+async function askTwice(store: Store, work: Work): Promise<UpstreamAnswer> {
   const first = await ask(work)
   if (!(first instanceof Overloaded)) {
     return first
   }
+  const hold = secondsToHold(first.status, first.retryAfter)
+  if (hold > 0) await store.hold(work.upstream.name, hold).catch(() => {})
   if (!work.probed) {
     throw first.status === 504 ? new Pass('no-answer') : new ProbeFirst()
   }
-  const wait = Number(first.retryAfter) || RETRY_SECONDS
-  await sleep(Math.min(wait, MAX_RETRY_SECONDS) * 1000)
+  if (hold > MAX_RETRY_SECONDS) {
+    throw first
+  }
+  await sleep((hold || RETRY_SECONDS) * 1000)
   const second = await ask(work)
   if (second instanceof Overloaded) {
     throw second
@@ -166,12 +171,16 @@ async function keep(
   checked: Checked
 ): Promise<string | null> {
   const { sound, dir } = checked
-  const stored = sound && isStorable(work.request)
   const { key, name, request, tags } = work
   const unseen = { key, name, request, tags: tags ?? [] }
-  if (stored && dir === null) await parts.confirm.mark(unseen)
-  await (stored ? spool.commit(work.key) : spool.drop())
-  if (stored && dir === null) parts.confirm.later(unseen)
+  // git has seen what became a repository.
+  const marked = sound && isStorable(request) && dir === null
+  const stored = marked ? await parts.confirm.mark(unseen) : sound && isStorable(request)
+  try {
+    await (stored ? spool.commit(key) : spool.drop())
+  } finally {
+    if (marked) parts.confirm.later(unseen)
+  }
   if (sound && isWhole(work.request)) {
     return dir
   }

@@ -58,7 +58,7 @@ export async function takeControl(data: string): Promise<Control> {
   const own = `${file}-${process.pid}-${randomBytes(2).toString('hex')}`
   let purge: Purge | null = null
   const server = createServer((message, response) => {
-    answer(message, response, purge).catch(() => response.destroy())
+    answer(message, response, purge).catch((error) => response.writeHead(500).end(String(error)))
   })
   try {
     await mkdir(path.dirname(file), { recursive: true, mode: 0o750 })
@@ -143,7 +143,11 @@ export async function purgeBySidecar(data: string, repository: string): Promise<
 function askSidecar(data: string, method: string, body: string): Promise<string | null> {
   return new Promise((resolve, reject) => {
     const asked = httpRequest({ socketPath: socketOf(data), method, path: '/' }, (response) => {
-      text(response).then(resolve, reject)
+      const said = text(response)
+      said.then(
+        response.statusCode === 500 ? (why) => reject(unfinished(data, why)) : resolve,
+        reject
+      )
     })
     asked.once('error', (error: NodeJS.ErrnoException) => {
       const nobody = error.code === 'ENOENT' || error.code === 'ECONNREFUSED'
@@ -152,6 +156,14 @@ function askSidecar(data: string, method: string, body: string): Promise<string 
     })
     asked.end(body)
   })
+}
+
+function unfinished(data: string, why: string): UserError {
+  return new UserError(
+    'GITCACHE_EVICT',
+    `--data ${data}: not all was purged: ${why}`,
+    'mend what it names, and purge again'
+  )
 }
 
 function unreachable(data: string, error: NodeJS.ErrnoException): UserError {

@@ -84,6 +84,10 @@ export class Job {
     return this.#lost
   }
 
+  get #brokenOff(): 'broken-off' | 'generate' {
+    return this.#relay ? 'broken-off' : 'generate'
+  }
+
   get isRunning(): boolean {
     return this.#state === 'running'
   }
@@ -117,9 +121,12 @@ export class Job {
 
   /** Ends it in the middle, for everyone. */
   abort(): void {
-    this.#source?.kill()
-    if (this.#state === 'running') this.#end('failed')
     this.#aborted = true
+    if (this.#state === 'running') {
+      // Later its process id may be another's.
+      this.#source?.kill()
+      this.#end('failed')
+    }
     this.#events.emit('change')
   }
 
@@ -127,18 +134,19 @@ export class Job {
   async record(source: AnswerSource): Promise<void> {
     this.#source = source
     try {
-      await this.#copy(source.stdout)
+      if (!this.#aborted) await this.#copy(source.stdout)
+      if (this.#aborted) throw new Pass('store', 'purged')
       const { code, stderr } = await source.done
       if (this.#aborted) throw new Pass('store', 'purged')
       const whole = code === 0 && !this.answer.failed && this.answer.complete
       this.#end(whole || (this.#relay && code === 0 && this.#hasBegun()) ? 'done' : 'failed')
       if (!whole) {
-        throw new Pass(this.answer.started ? 'generate' : 'not-ready', stderr.trim())
+        throw new Pass(this.answer.started ? this.#brokenOff : 'not-ready', stderr.trim())
       }
     } catch (error) {
       source.kill()
       if (this.#state === 'running') this.#end('failed')
-      throw error
+      throw this.#aborted ? new Pass('store', 'purged') : error
     }
   }
 
@@ -230,7 +238,7 @@ export class Job {
     const deadline = Date.now() + commitAfter
     for (;;) {
       if (this.#state === 'failed' || this.answer.failed) {
-        throw new Pass(this.#relay && !this.#hasBegun() ? 'refused' : 'generate')
+        throw new Pass(this.#relay && !this.#hasBegun() ? 'refused' : this.#brokenOff)
       }
       if (this.answer.started || this.#state === 'done') {
         return

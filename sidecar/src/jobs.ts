@@ -1,6 +1,7 @@
 /** The answers that are being made, and for a while those that have been; and who may read them. */
 import { randomBytes } from 'node:crypto'
 import { Job } from './job.ts'
+import type { Seen } from './request-log.ts'
 import type { SpoolFile } from './store.ts'
 import type { Work } from './work.ts'
 
@@ -14,7 +15,9 @@ const LINGER = 60_000
 /** One client's leave to read a job. */
 export interface Reader {
   job: Job
-  work: Work
+  seen: Seen
+  /** He did not ask for no-progress. */
+  progress: boolean
   result: 'miss' | 'join'
 }
 
@@ -23,6 +26,8 @@ export interface Jobs {
   admit(reader: Reader): string
   /** By the id that a reader was told, which is good once. */
   take(id: string): Reader | undefined
+  /** Whether somebody was told an id and has not come for it yet. */
+  areAwaited(): boolean
   /** `relay`: its source is upstream, whose errors are answers too. */
   open(work: Work, spool: SpoolFile, relay: boolean): Job
   /** Called when the work on it has ended. */
@@ -66,6 +71,7 @@ export function openJobs(): Jobs {
       readers.delete(id)
       return reader
     },
+    areAwaited: () => readers.size > 0,
     open: (work, spool, relay) => {
       const job = new Job(work.request.family, spool, relay)
       jobs.set(job, work.name.repository)

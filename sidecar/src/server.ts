@@ -24,12 +24,14 @@ export interface ServerParts {
   secret: string
   requests: RequestLog
   faults: Faults
+  /** Whether what is not begun yet is to be passed: who was told an id may still come for it. */
+  isDraining(): boolean
 }
 
 type Route = (message: IncomingMessage, response: ServerResponse, id: string) => Promise<void>
 
 export function createSidecarServer(parts: ServerParts): Server {
-  const { answers, jobs, large, secret, requests, faults } = parts
+  const { answers, jobs, large, secret, requests, faults, isDraining } = parts
 
   const prepare: Route = async (message, response) => {
     await answer(response, readOrder(message, secret), async ({ order }) => {
@@ -52,15 +54,14 @@ export function createSidecarServer(parts: ServerParts): Server {
       response.writeHead(404).end()
       return
     }
-    const { job, work, result } = reader
-    // Its head goes out with the first byte: what fails before is a 500, and nginx passes.
+    const { job, result } = reader
+    // Its head goes out with the first byte: what is cut before is a 502 of nginx, which passes it.
     response.setHeader('content-type', 'application/x-git-upload-pack-result')
     const bytes = await job.send(response, {
-      progress: work.progress,
+      progress: reader.progress,
       first: result === 'miss',
     })
-    const seen = { id: work.id, upstream: work.name.upstream, repo: work.path, since: work.since }
-    requests.sent(seen, result, bytes, response.writableEnded)
+    requests.sent(reader.seen, result, bytes, response.writableEnded)
   }
 
   /**
@@ -73,14 +74,16 @@ export function createSidecarServer(parts: ServerParts): Server {
     work: (request: T) => Promise<State>
   ): Promise<void> {
     const since = Date.now()
-    const order = await received.then(
-      (request) => request.order,
-      () => null
+    const draining = isDraining()
+    // Not all of it: who waits has no need for half a megabyte of tags.
+    const seen = await received.then(
+      ({ order: { id, upstream, path } }) => ({ id, upstream, repo: path, since }),
+      () => ({ id: '', upstream: '', repo: '', since })
     )
     response.writeHead(200, { 'content-type': 'application/json' })
     response.flushHeaders()
     const sign = setInterval(() => response.write(' '), SIGN_OF_LIFE)
-    const state = await received.then(work).catch((error: unknown): State => {
+    const state = await received.then(draining ? passed : work).catch((error: unknown): State => {
       if (error instanceof Overloaded) {
         return { state: 'refused', status: error.status, retryAfter: error.retryAfter }
       }
@@ -95,8 +98,7 @@ export function createSidecarServer(parts: ServerParts): Server {
       return { state: 'pass', reason: 'error' }
     })
     clearInterval(sign)
-    const { id = '', upstream = '', path: repo = '' } = order ?? {}
-    requests.decided({ id, upstream, repo, since }, state)
+    requests.decided(seen, state)
     response.end(JSON.stringify(state))
   }
 
@@ -126,6 +128,10 @@ export function createSidecarServer(parts: ServerParts): Server {
   // nginx bounds its side; a client may be slow for as long as he likes.
   server.requestTimeout = 0
   return server
+}
+
+async function passed(): Promise<State> {
+  return { state: 'pass', reason: 'sidecar' }
 }
 
 /** What nginx asks for, checked. Throws Pass, or WrongOrder. */

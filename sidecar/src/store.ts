@@ -4,7 +4,17 @@
  */
 import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
-import { access, type FileHandle, mkdir, open, readdir, rename, rm, utimes } from 'node:fs/promises'
+import {
+  access,
+  type FileHandle,
+  mkdir,
+  open,
+  readdir,
+  rename,
+  rm,
+  stat,
+  utimes,
+} from 'node:fs/promises'
 import path from 'node:path'
 import { holdName } from '../../njs/src/git/retry-after.ts'
 import { type Layout, temporaryName } from './layout.ts'
@@ -137,7 +147,8 @@ export function openStore(dirs: Layout): Store {
     purge,
     hold: async (upstream, seconds) => {
       const name = path.join(dirs.packs, holdName(upstream))
-      const until = Date.now() / 1000 + seconds
+      const said = await stat(name).catch(() => null)
+      const until = Math.max(Date.now() / 1000 + seconds, (said?.mtimeMs ?? 0) / 1000)
       await open(name, 'w', 0o640).then((handle) => handle.close())
       await utimes(name, until, until)
     },

@@ -12,7 +12,6 @@ import { Job } from '../../sidecar/src/job.ts'
 import { openJobs } from '../../sidecar/src/jobs.ts'
 import { createSidecarServer, type ServerParts } from '../../sidecar/src/server.ts'
 import { openStore, repositoryTag } from '../../sidecar/src/store.ts'
-import type { Work } from '../../sidecar/src/work.ts'
 import { scratch } from '../support/git.ts'
 import { answerOf, reader, record, withFaults } from '../support/job.ts'
 import { prepareLayout } from '../support/layout.ts'
@@ -51,8 +50,8 @@ async function streamed(readable: number): Promise<{ status: number; bytes: numb
   const job = new Job(2, withFaults(spool, { read }), false)
   await record(job, answerOf(30, 60_000))
   const jobs = openJobs()
-  const seen = { id: '', path: '/a', since: 0, progress: false } as Work
-  const id = jobs.admit({ job, work: seen, result: 'miss' })
+  const seen = { id: '', upstream: 'http://u', repo: '/a', since: 0 }
+  const id = jobs.admit({ job, seen, progress: false, result: 'miss' })
   const nothing = { decided: () => {}, sent: () => {} }
   const parts = { jobs, secret: '', requests: nothing, faults: () => {} } as unknown as ServerParts
   const server = createSidecarServer(parts)

@@ -27,11 +27,14 @@ describe('an order', () => {
   const SECRET = 's'.repeat(32)
   const HOLD = { upstream: 'http://u', path: '/a.git', hold: 5 }
 
+  let draining = false
+
   /** What is said to nginx, and which faults the log names. */
   async function ordered(order: unknown, secret = SECRET) {
     const faults: string[] = []
     const server = createSidecarServer({
       secret,
+      isDraining: () => draining,
       answers: { hold: async () => ({ state: 'held' }) },
       requests: { decided: () => {} },
       faults: (code: string) => void faults.push(code),
@@ -61,6 +64,13 @@ describe('an order', () => {
     ['an empty secret', { ...HOLD, secret: '' }],
   ])('with %s is not', async (_, order) => {
     expect(await ordered(order)).toEqual(refused)
+  })
+
+  test('is passed while we drain', async () => {
+    draining = true
+    const seen = await ordered({ ...HOLD, secret: SECRET })
+    draining = false
+    expect(seen).toEqual({ state: { state: 'pass', reason: 'sidecar' }, faults: [] })
   })
 
   test('needs none where there is none, on a socket', async () => {

@@ -19,18 +19,18 @@ import {
   unknownTwins,
 } from '../config.ts'
 import { openConfirm } from '../confirm.ts'
-import { takeControl } from '../control.ts'
+import { type Purged, takeControl } from '../control.ts'
 import { UserError } from '../errors.ts'
 import { openFaults } from '../faults.ts'
 import { endAllGit, trackProcessGroups } from '../git.ts'
 import { gitLimit } from '../git-limit.ts'
-import { openJobs } from '../jobs.ts'
+import { type Jobs, openJobs } from '../jobs.ts'
 import { openLargeRequests } from '../large-request.ts'
 import { emptyDirectory, type Layout, layout } from '../layout.ts'
 import { openLog } from '../log.ts'
 import { addGauges, createMetrics } from '../metrics.ts'
 import { openMirrors } from '../mirrors.ts'
-import { listenPrivately } from '../private-socket.ts'
+import { BACKLOG, listenPrivately } from '../private-socket.ts'
 import { startReports } from '../reports.ts'
 import { openRequestLog } from '../request-log.ts'
 import { createSidecarServer } from '../server.ts'
@@ -118,7 +118,9 @@ export async function serve(raw: RawOptions): Promise<void> {
   })
   const large = openLargeRequests(config, answers)
   const requests = openRequestLog(log)
+  let draining = false
   const server = createSidecarServer({
+    isDraining: () => draining,
     answers,
     jobs,
     large,
@@ -132,12 +134,20 @@ export async function serve(raw: RawOptions): Promise<void> {
   const reports = await startReports(config.reports, { metrics, budget, suspect })
   control.serve(async (repository) => {
     await shown
+    try {
+      return await purge(repository)
+    } catch (error) {
+      faults('GITCACHE_EVICT', error, { repo: repository })
+      throw error
+    }
+  })
+  async function purge(repository: string): Promise<Purged> {
     const cut = jobs.abort(repository)
     const gone = await mirrors.purge(repository)
     const removed = { answers: await store.purge(repository), mirrors: gone, cut }
     log.info({ repo: repository, ...removed }, 'purged')
     return removed
-  })
+  }
   const keepMirrors = config.keepMirrors * DAY
   const upkeep = startUpkeep({ mirrors, store, idle, faults, keepMirrors })
   shown
@@ -154,7 +164,8 @@ export async function serve(raw: RawOptions): Promise<void> {
   if (stopped === 'SIGTERM' && config.drain > 0) {
     admin.drain()
     log.info({ seconds: config.drain }, 'draining: what comes now is passed by nginx')
-    await drained(server, config.drain * 1000)
+    draining = true
+    await drained(server, jobs, config.drain * 1000)
   }
   upkeep.stop()
   budget.stop()
@@ -168,11 +179,29 @@ export async function serve(raw: RawOptions): Promise<void> {
   await leaveNothing(dirs)
 }
 
-/** Takes no more requests; resolves when all answers are out, or in time, or at a second signal. */
-async function drained(server: Server, milliseconds: number): Promise<void> {
-  const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-  server.closeIdleConnections()
-  await Promise.race([closed, stopSignal(), sleep(milliseconds, undefined, { ref: false })])
+/** Who was told an id comes for it at once, or has hung up. Milliseconds. */
+const COMES_WITHIN = 3000
+const LOOKS_EVERY = 50
+
+/** Resolves when all answers are out, or in time, or at a second signal. */
+async function drained(server: Server, jobs: Jobs, milliseconds: number): Promise<void> {
+  const end = Date.now() + milliseconds
+  let stopped = false
+  stopSignal().then(() => {
+    stopped = true
+  })
+  let quiet = Date.now()
+  while (!stopped && Date.now() < end) {
+    if ((await connectionsOf(server)) > 0) quiet = Date.now()
+    else if (!jobs.areAwaited() || Date.now() - quiet > COMES_WITHIN) return
+    await sleep(LOOKS_EVERY)
+  }
+}
+
+function connectionsOf(server: Server): Promise<number> {
+  return new Promise((resolve) => {
+    server.getConnections((_, count) => resolve(count ?? 0))
+  })
 }
 
 /** Returns what removes the socket, where it is still ours. */
@@ -236,7 +265,7 @@ function refuse(socket: string, error: NodeJS.ErrnoException): never {
 function listenOn(server: NetServer, host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject)
-    server.listen({ host, port }, resolve)
+    server.listen({ host, port, backlog: BACKLOG }, resolve)
   })
 }
 
