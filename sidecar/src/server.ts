@@ -35,7 +35,12 @@ export function createSidecarServer(parts: ServerParts): Server {
 
   const prepare: Route = async (message, response) => {
     await answer(response, readOrder(message, secret), async ({ order }) => {
-      if ('key' in order) return answers.prepare(order, message.headers)
+      if ('key' in order) {
+        const state = answers.prepare(order, message.headers)
+        // It has been read, and is held as long as the client waits: the tags are half a megabyte.
+        order.tags = null
+        return state
+      }
       if ('lead' in order) return answers.lead(order, message.headers)
       if ('hold' in order) return answers.hold(order)
       return large.ticket(order)
@@ -75,7 +80,6 @@ export function createSidecarServer(parts: ServerParts): Server {
   ): Promise<void> {
     const since = Date.now()
     const draining = isDraining()
-    // Not all of it: who waits has no need for half a megabyte of tags.
     const seen = await received.then(
       ({ order: { id, upstream, path } }) => ({ id, upstream, repo: path, since }),
       () => ({ id: '', upstream: '', repo: '', since })

@@ -1,9 +1,10 @@
 /** The main location's handler in front of an nginx that is not there: what it asks, and where it redirects to. */
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { keyOf } from '../../njs/src/git/key.ts'
 import { pktLine } from '../../njs/src/git/pkt-line.ts'
+import { holdName } from '../../njs/src/git/retry-after.ts'
 import { packFile } from '../../njs/src/stored.ts'
 import { scratch } from '../support/git.ts'
 import { sha256 } from '../support/scope.ts'
@@ -105,11 +106,11 @@ describe('before anything is asked', () => {
 describe('a yes that has grown old while the sidecar worked', () => {
   const ready = JSON.stringify({ state: 'ready', key: keyFor(TAGGED, '0000') })
 
-  async function answered(seconds: number, probe: string[], tags: string[]) {
+  async function answered(seconds: number, probe: string[], tags: string[], state = ready) {
     vi.useFakeTimers({ toFake: ['Date'] })
     const prepare = () => {
       vi.setSystemTime(Date.now() + seconds * 1000)
-      return ready
+      return state
     }
     return handle(TAGGED, { probe, tags, prepare: [prepare] })
   }
@@ -126,6 +127,12 @@ describe('a yes that has grown old while the sidecar worked', () => {
     expect(seen).toMatchObject({ went: ['405'], result: 'hit' })
   })
 
+  test("upstream's trouble is everyone's: for that it is not asked again", async () => {
+    const seen = await answered(97, [YES], ['0000'], '{"state":"refused","status":503}')
+    expect(seen.asked).toEqual(['probe', 'tags', 'prepare'])
+    expect(seen).toMatchObject({ went: ['503'], result: 'pass; reason=overloaded' })
+  })
+
   test.each([
     ['taken back', [YES, NO], ['0000', '0000']],
     ['not answered', [YES, ''], ['0000', '0000']],
@@ -134,6 +141,18 @@ describe('a yes that has grown old while the sidecar worked', () => {
     const seen = await answered(31, probes, tags)
     expect(seen).toMatchObject({ went: ['pass'], result: 'pass; reason=stale' })
   })
+})
+
+test('who is sent to be probed by an upstream that wants to be left alone is passed', async () => {
+  const file = path.join(work.dir, holdName('http://u'))
+  const held = () => {
+    writeFileSync(file, '')
+    utimesSync(file, Date.now() / 1000 + 50, Date.now() / 1000 + 50)
+    return '{"state":"probe"}'
+  }
+  const seen = await handle(v2([`want ${oid(4)}`, 'done']), { prepare: [held] })
+  rmSync(file)
+  expect(seen).toEqual({ went: ['pass'], asked: ['prepare'], result: 'pass; reason=overloaded' })
 })
 
 test('what is stored is served after a yes, and not before', async () => {
