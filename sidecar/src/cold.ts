@@ -75,20 +75,21 @@ async function askTwice(store: Store, work: Work): Promise<UpstreamAnswer> {
   if (!(first instanceof Overloaded)) {
     return first
   }
-  const hold = secondsToHold(first.status, first.retryAfter)
-  if (hold > 0) await store.hold(work.upstream.name, hold).catch(() => {})
   if (!work.probed) {
     throw first.status === 504 ? new Pass('no-answer') : new ProbeFirst()
   }
-  if (hold > MAX_RETRY_SECONDS) {
-    throw first
+  const wait = secondsToHold(first.status, first.retryAfter) || RETRY_SECONDS
+  let last = first
+  if (wait <= MAX_RETRY_SECONDS) {
+    await sleep(wait * 1000)
+    const second = await ask(work)
+    if (!(second instanceof Overloaded)) return second
+    last = second
   }
-  await sleep((hold || RETRY_SECONDS) * 1000)
-  const second = await ask(work)
-  if (second instanceof Overloaded) {
-    throw second
-  }
-  return second
+  // All who wait are told so; who comes after them is passed until then.
+  const hold = secondsToHold(last.status, last.retryAfter)
+  if (hold > 0) await store.hold(work.upstream.name, hold).catch(() => {})
+  throw last
 }
 
 /** A hang is upstream's; anything else is between it and us, and a client may get through. */

@@ -11,7 +11,7 @@ const FAULTS = {
   ],
   GITCACHE_UNREACHABLE: [
     'the sidecar does not reach upstream; the request was passed',
-    'look at the address in --upstream, at --ca-file and at --proxy',
+    'look at the address in --upstream, at --ca-file, --client-cert and --proxy',
   ],
   GITCACHE_MIRROR_DAMAGED: [
     'a mirror is damaged and was removed; the next fetch makes a new one',

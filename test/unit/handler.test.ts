@@ -1,10 +1,9 @@
 /** The main location's handler in front of an nginx that is not there: what it asks, and where it redirects to. */
-import { mkdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { keyOf } from '../../njs/src/git/key.ts'
 import { pktLine } from '../../njs/src/git/pkt-line.ts'
-import { holdName } from '../../njs/src/git/retry-after.ts'
 import { packFile } from '../../njs/src/stored.ts'
 import { scratch } from '../support/git.ts'
 import { sha256 } from '../support/scope.ts'
@@ -141,18 +140,6 @@ describe('a yes that has grown old while the sidecar worked', () => {
     const seen = await answered(31, probes, tags)
     expect(seen).toMatchObject({ went: ['pass'], result: 'pass; reason=stale' })
   })
-})
-
-test('who is sent to be probed by an upstream that wants to be left alone is passed', async () => {
-  const file = path.join(work.dir, holdName('http://u'))
-  const held = () => {
-    writeFileSync(file, '')
-    utimesSync(file, Date.now() / 1000 + 50, Date.now() / 1000 + 50)
-    return '{"state":"probe"}'
-  }
-  const seen = await handle(v2([`want ${oid(4)}`, 'done']), { prepare: [held] })
-  rmSync(file)
-  expect(seen).toEqual({ went: ['pass'], asked: ['prepare'], result: 'pass; reason=overloaded' })
 })
 
 test('what is stored is served after a yes, and not before', async () => {

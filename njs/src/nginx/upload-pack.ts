@@ -150,10 +150,6 @@ async function answer(
     if (led.state !== 'probe') {
       return follow(settings.packs, led)
     }
-    // It may just have said for how long.
-    if (isHeld(settings.packs, settings.upstream)) {
-      return passed('overloaded')
-    }
   }
   const asked = Date.now()
   const verdict = await authorizeInTime(r, request)
