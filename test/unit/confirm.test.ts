@@ -96,6 +96,16 @@ test('where git cannot be started it is tried again', async () => {
   expect(await store.has(unseen.key)).toBe(false)
 })
 
+test('where a thousand wait to be looked at one more gets no mark, and is not to be stored', async () => {
+  const confirm = openConfirm(dirs, store, faults, shallow, { later: 60_000, again: 50 })
+  const unseen = await put(sound)
+  expect(await confirm.mark(unseen)).toBe(true)
+  for (let i = 0; i < 1000; i++) confirm.later({ key: `${i}`.padStart(64, 'f'), name: NAME })
+  expect(await confirm.mark(await put(sound))).toBe(false)
+  expect(marks().length).toBe(1)
+  rmSync(path.join(dirs.unconfirmed, marks()[0] ?? ''))
+})
+
 test('what is made again under the same key keeps its mark until it is looked at', async () => {
   const confirm = openConfirm(dirs, store, faults, shallow, { later: 400, again: 50 })
   const unseen = await put(sound)
