@@ -63,7 +63,7 @@ const CROWD = 16
  * upstream is not waited for as long for one who was not probed (no-answer).
  */
 const LEADERS_OWN = new Set(['refused', 'fetch-failed', 'not-in-mirror', 'no-answer'])
-/** After so many who had upstream's yes it is no matter of their credentials. */
+/** After so many leaders who had upstream's yes it is no matter of their credentials. */
 const MAX_REFUSALS = 2
 
 /** Reasons that an operator can do something about. */
@@ -108,45 +108,52 @@ export function openAnswers(parts: Parts): Answers {
     let until = Date.now() + patience
     const end = Date.now() + config.maxWait * 1000
     let refusals = 0
+    let failed: Making | null = null
     for (;;) {
       const led = making.get(work.key)
       // Whoever has ended has stored before: looking in this order, nothing is made twice.
       if (await store.has(work.key)) {
         return { state: 'ready', key: work.key }
       }
-      if (led !== undefined) {
-        // The same text, which may have half a megabyte.
-        work.tagState = led.tagState
-        const joined = await led.others.catch(whatItSays)
-        if (joined instanceof ProbeFirst) continue
-        if (joined instanceof Pass && LEADERS_OWN.has(joined.reason)) {
-          refusals += led.probed ? 1 : 0
-          if (refusals === MAX_REFUSALS) refuseAll(joined, work)
-          continue
-        }
-        if (!(joined instanceof Pass)) {
-          await waitForFile(led, joined, work, until)
-          if (await store.has(work.key)) continue
-          if (joined.isRunning || joined.isRecorded) return stream(joined, work, 'join')
-        }
-        if (until === 0) throw new Pass('broken-off')
-        // It broke off while he waited, and he has nothing of it yet: he asks once more, and somebody else.
-        await led.ended
-        until = 0
-      } else if (!making.has(work.key)) {
+      if (led === undefined) {
+        if (making.has(work.key)) continue
         // Who was passed meanwhile leads nobody.
         if (Date.now() > end) throw new Pass('slow')
         return stream(await begin(work).first, work, 'miss')
       }
+      // The same text, which may have half a megabyte.
+      work.tagState = led.tagState
+      const found = await join(led, work, until)
+      if (found === null) continue
+      if (!(found instanceof Error)) return found
+      // He has nothing of it yet: he leads, or joins who does, when this one is done.
+      await endsWithin(led, CHECKING)
+      if (found instanceof ProbeFirst) continue
+      if (led === failed) throw found
+      failed = led
+      if (LEADERS_OWN.has(found.reason)) {
+        refusals += led.probed ? 1 : 0
+        if (refusals === MAX_REFUSALS) throw found
+      } else {
+        // It broke off: once more, without patience, and no third time.
+        if (until === 0) throw found
+        until = 0
+      }
     }
   }
 
-  /** Throws it: upstream lets nobody have through us what it has just let him have. */
-  function refuseAll(refusal: Pass, { name: { upstream, repository } }: Work): never {
-    if (refusal.reason === 'refused') {
-      faults('GITCACHE_UNREACHABLE', refusal, { upstream, repo: repository })
-    }
-    throw refusal
+  /** Null where the answer is stored; what became of it where he gets none. Throws what is everyone's. */
+  async function join(
+    led: Making,
+    work: Work,
+    until: number
+  ): Promise<State | Pass | ProbeFirst | null> {
+    const joined = await led.others.catch(whatItSays)
+    if (joined instanceof Error) return joined
+    await waitForFile(led, joined, work, until)
+    if (await store.has(work.key)) return null
+    if (joined.isRunning || joined.isRecorded) return stream(joined, work, 'join')
+    return new Pass(joined.brokenOff)
   }
 
   /** `until`: how long at most where there is a crowd, milliseconds since the epoch. */

@@ -40,6 +40,10 @@ export async function answerFromUpstream(
   })
   const answer = await askTwice(store, work).catch(async (error: unknown) => {
     await spool.abandon()
+    if (work.probed && error instanceof Pass && error.reason === 'refused') {
+      // nginx has just had a yes: it is not reached in the same way, as with a certificate that only nginx has.
+      faults('GITCACHE_UNREACHABLE', error, { upstream: work.upstream.name, repo: work.path })
+    }
     throw error
   })
   const job = jobs.open(work, spool, true)
@@ -86,7 +90,7 @@ async function askTwice(store: Store, work: Work): Promise<UpstreamAnswer> {
     if (!(second instanceof Overloaded)) return second
     last = second
   }
-  // All who wait are told so; who comes after them is passed until then.
+  // All who wait are told so; who comes before that time is over is passed.
   const hold = secondsToHold(last.status, last.retryAfter)
   if (hold > 0) await store.hold(work.upstream.name, hold).catch(() => {})
   throw last
@@ -174,9 +178,10 @@ async function keep(
   const { sound, dir } = checked
   const { key, name, request, tags } = work
   const unseen = { key, name, request, tags: tags ?? [] }
-  // git has seen what became a repository.
-  const marked = sound && isStorable(request) && dir === null
-  const stored = marked ? await parts.confirm.mark(unseen) : sound && isStorable(request)
+  const good = sound && isStorable(request)
+  // What became no repository git has not looked at.
+  const marked = good && dir === null && (await parts.confirm.mark(unseen))
+  const stored = marked || (good && dir !== null)
   try {
     await (stored ? spool.commit(key) : spool.drop())
   } finally {

@@ -37,7 +37,7 @@ export interface Confirm {
    * does not take the mark.
    */
   mark(answer: Unseen): Promise<boolean>
-  /** It has been stored, or could not be: git looks at it in a while. */
+  /** What has a mark was stored, or could not be: git looks in a while. */
   later(answer: Pick<Unseen, 'key' | 'name'>): void
   /** Those that the last life has left. */
   resume(): Promise<void>
@@ -73,24 +73,28 @@ export function openConfirm(
 ): Confirm {
   /** One at a time: nobody waits for it, and no mirror may wait behind it. */
   const turns = pLimit(1)
-  /** How many looks are to come: what goes may be made again meanwhile, under the same mark. */
-  const looks = new Map<string, number>()
+  /** For how many each mark is: what goes may be made again meanwhile, under the same. */
+  const marks = new Map<string, number>()
+
+  function take(key: string): void {
+    marks.set(key, (marks.get(key) ?? 0) + 1)
+  }
+
+  async function release(key: string, tag: string): Promise<void> {
+    const left = (marks.get(key) ?? 0) - 1
+    if (left > 0) {
+      marks.set(key, left)
+      return
+    }
+    marks.delete(key)
+    await rm(fileOf(key, tag), { force: true })
+  }
 
   function look(key: string, tag: string, wait: number): void {
-    looks.set(key, (looks.get(key) ?? 0) + 1)
     sleep(wait, undefined, { ref: false })
       .then(() => turns(() => hasBeenSeen(key, tag)))
       .catch(() => false)
-      .then((seen) => {
-        if (!seen) look(key, tag, waits.again)
-        const left = (looks.get(key) ?? 0) - 1
-        if (left > 0) {
-          looks.set(key, left)
-          return
-        }
-        looks.delete(key)
-        return rm(fileOf(key, tag), { force: true })
-      })
+      .then((seen) => (seen ? release(key, tag) : look(key, tag, waits.again)))
       .catch(() => {})
   }
 
@@ -99,7 +103,7 @@ export function openConfirm(
     if (!(await store.has(key))) return true
     const said = contentOf(await readMark(fileOf(key, tag)))
     if (said === null) {
-      // The disk was full, or it was cut off by a crash.
+      // The mark was cut off by a full disk, or by a crash.
       await store.remove(key, tag)
       return true
     }
@@ -132,20 +136,30 @@ export function openConfirm(
   }
 
   async function mark({ key, name, request, tags }: Unseen): Promise<boolean> {
-    if (looks.size >= MAX_UNSEEN) return false
+    if (marks.size >= MAX_UNSEEN) return false
+    const tag = repositoryTag(name.repository)
+    take(key)
     const { upstream, repository } = name
     const text = writeCanonicalRequest(request)
     const said: Said = { upstream, repository, family: request.family, request: text, tags }
-    const file = fileOf(key, repositoryTag(repository))
-    await writeFile(file, JSON.stringify(said), { mode: 0o640 })
+    try {
+      await writeFile(fileOf(key, tag), JSON.stringify(said), { mode: 0o640 })
+    } catch (error) {
+      await release(key, tag)
+      throw error
+    }
     return true
   }
 
   async function resume(): Promise<void> {
     for (const name of await readdir(dirs.unconfirmed)) {
       const answer = readAnswerName(name)
-      if (answer !== null) look(answer.key, answer.tag, 0)
-      else await rm(path.join(dirs.unconfirmed, name), { force: true })
+      if (answer === null) {
+        await rm(path.join(dirs.unconfirmed, name), { force: true })
+      } else {
+        take(answer.key)
+        look(answer.key, answer.tag, 0)
+      }
     }
   }
 

@@ -24,8 +24,9 @@ import { Overloaded, Pass } from './protocol.ts'
 export interface FetchState {
   name: MirrorName
   dir: string
-  /** The last that was begun or is to come, and the one that has not begun: all who come now share it. */
+  /** Settles when the last of them has ended. */
   fetching: Promise<FetchOutcome> | null
+  /** It has not begun: who comes now shares it. */
   next: Promise<FetchOutcome> | null
   /** What the next fetch is to bring: object ids, and all refs where it is told so. */
   wanted: Set<string>
@@ -220,7 +221,7 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
     return limit.look(turnOf(state.name), () => lacking(state.dir, request, tags))
   }
 
-  /** By id first, then by refs, then by id alone. Each with this client's own credentials at least once. */
+  /** By id first, then by refs, then by id alone. What is wanted by id, with this client's own credentials at last. */
   async function bringIn(
     state: FetchState,
     source: FetchSource,

@@ -94,7 +94,7 @@ function idleGit(): string[] {
 const STDERR_KEPT = 8192
 
 /** git exits with 128 for this as for a damaged repository; only its words tell them apart. */
-const STARVED =
+export const STARVED =
   /out of memory|cannot allocate memory|cannot fork|cannot create async|unable to create thread|resource temporarily unavailable|too many open files|no space left|quota exceeded/i
 
 /**

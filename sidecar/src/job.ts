@@ -6,6 +6,7 @@
 import { EventEmitter, once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { type Piece, splitAnswer } from '../../njs/src/git/answer.ts'
+import { STARVED } from './git.ts'
 import { Pass } from './protocol.ts'
 import type { SpoolFile } from './store.ts'
 import { Tail } from './tail.ts'
@@ -63,6 +64,7 @@ export class Job {
   readonly #readers = new Set<{ sent: number }>()
   #retired = false
   #closed = false
+  #starved = false
   #source: AnswerSource | null = null
   #aborted = false
 
@@ -84,8 +86,14 @@ export class Job {
     return this.#lost
   }
 
-  get #brokenOff(): 'broken-off' | 'generate' {
+  /** Why there is no more of it, where it broke off. */
+  get brokenOff(): 'broken-off' | 'generate' {
     return this.#relay ? 'broken-off' : 'generate'
+  }
+
+  /** Our git said that it has no memory or room: pack-objects says so to the client, in band 2. */
+  get starved(): boolean {
+    return this.#starved
   }
 
   get isRunning(): boolean {
@@ -141,7 +149,7 @@ export class Job {
       const whole = code === 0 && !this.answer.failed && this.answer.complete
       this.#end(whole || (this.#relay && code === 0 && this.#hasBegun()) ? 'done' : 'failed')
       if (!whole) {
-        throw new Pass(this.answer.started ? this.#brokenOff : 'not-ready', stderr.trim())
+        throw new Pass(this.answer.started ? this.brokenOff : 'not-ready', stderr.trim())
       }
     } catch (error) {
       source.kill()
@@ -199,6 +207,9 @@ export class Job {
 
   #setAside(piece: Piece): void {
     if (piece.kind === 'error' && !this.#relay) return
+    if (!this.#relay && STARVED.test(Buffer.from(piece.bytes).toString('latin1'))) {
+      this.#starved = true
+    }
     if (piece.kind === 'progress') this.#progressBytes += piece.bytes.length
     if (piece.kind === 'error') this.#errorBytes += piece.bytes.length
     const tooMuch = piece.kind === 'progress' && this.#progressBytes > MAX_PROGRESS
@@ -238,7 +249,7 @@ export class Job {
     const deadline = Date.now() + commitAfter
     for (;;) {
       if (this.#state === 'failed' || this.answer.failed) {
-        throw new Pass(this.#relay && !this.#hasBegun() ? 'refused' : this.#brokenOff)
+        throw new Pass(this.#relay && !this.#hasBegun() ? 'refused' : this.brokenOff)
       }
       if (this.answer.started || this.#state === 'done') {
         return

@@ -63,23 +63,27 @@ export function openLargeRequests(config: Config, answers: Answers): LargeReques
   async function answer({ order, request, headers }: Received): Promise<State> {
     const upstream = findUpstream(config, order.upstream)
     const asked = Date.now()
+    /** Null where upstream's answer to the probe is that to this round. */
     const ask = async () => {
       const source = askUpstream(upstream, order.path, headers, order.maxTags)
       const verdict = await authorize(request, source)
-      if (verdict.kind !== 'pass') return verdict
+      if (verdict.kind === 'yes') return writeOrder(order, verdict)
+      if (verdict.kind === 'nak') return null
       if (source.held() === 0) throw new Pass(verdict.reason)
-      await answers.hold({ ...order, hold: source.held() })
+      await answers.hold({ ...order, hold: source.held() }).catch(() => {})
       throw new Pass('overloaded')
     }
-    const verdict = await ask()
-    if (verdict.kind === 'nak') {
+    const yes = await ask()
+    if (yes === null) {
       return { state: 'nak' }
     }
-    const yes = writeOrder(order, verdict)
-    const state = await answers.prepare(yes, headers)
-    if (Date.now() - asked > MAX_YES_AGE) {
-      const again = await ask()
-      if (again.kind !== 'yes' || writeOrder(order, again).key !== yes.key) throw new Pass('stale')
+    const { key } = yes
+    const made = answers.prepare(yes, headers)
+    // As in server.ts.
+    yes.tags = null
+    const state = await made
+    if (Date.now() - asked > MAX_YES_AGE && (await ask())?.key !== key) {
+      throw new Pass('stale')
     }
     return state
   }

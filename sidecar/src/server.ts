@@ -35,20 +35,23 @@ export function createSidecarServer(parts: ServerParts): Server {
 
   const prepare: Route = async (message, response) => {
     await answer(response, readOrder(message, secret), async ({ order }) => {
+      if ('hold' in order) return answers.hold(order)
+      if (isDraining()) return DRAINING
       if ('key' in order) {
         const state = answers.prepare(order, message.headers)
-        // It has been read, and is held as long as the client waits: the tags are half a megabyte.
+        // The order is held as long as its client waits, and has been read: tags are half a megabyte.
         order.tags = null
         return state
       }
       if ('lead' in order) return answers.lead(order, message.headers)
-      if ('hold' in order) return answers.hold(order)
       return large.ticket(order)
     })
   }
 
   const read: Route = async (message, response, id) => {
-    await answer(response, large.receive(id, message), large.answer)
+    await answer(response, large.receive(id, message), async (received) =>
+      isDraining() ? DRAINING : large.answer(received)
+    )
     message.resume()
   }
 
@@ -79,7 +82,6 @@ export function createSidecarServer(parts: ServerParts): Server {
     work: (request: T) => Promise<State>
   ): Promise<void> {
     const since = Date.now()
-    const draining = isDraining()
     const seen = await received.then(
       ({ order: { id, upstream, path } }) => ({ id, upstream, repo: path, since }),
       () => ({ id: '', upstream: '', repo: '', since })
@@ -87,7 +89,7 @@ export function createSidecarServer(parts: ServerParts): Server {
     response.writeHead(200, { 'content-type': 'application/json' })
     response.flushHeaders()
     const sign = setInterval(() => response.write(' '), SIGN_OF_LIFE)
-    const state = await received.then(draining ? passed : work).catch((error: unknown): State => {
+    const state = await received.then(work).catch((error: unknown): State => {
       if (error instanceof Overloaded) {
         return { state: 'refused', status: error.status, retryAfter: error.retryAfter }
       }
@@ -134,9 +136,7 @@ export function createSidecarServer(parts: ServerParts): Server {
   return server
 }
 
-async function passed(): Promise<State> {
-  return { state: 'pass', reason: 'sidecar' }
-}
+const DRAINING: State = { state: 'pass', reason: 'sidecar' }
 
 /** What nginx asks for, checked. Throws Pass, or WrongOrder. */
 async function readOrder(message: IncomingMessage, secret: string): Promise<{ order: Order }> {

@@ -67,7 +67,7 @@ export function openSoundness(dirs: Layout, faults: Faults): Soundness {
     const isGood = async () => (await isSound(dir, name)) && (await isConnected(dir))
     turns(async () => {
       const good = await isGood()
-      // Or it has been made anew meanwhile.
+      // Or it has been purged meanwhile, or made anew.
       if (doubted.has(dir)) await keptIf(name, dir, good)
     })
       // It cannot be told now, as without memory: it is used as before.
@@ -83,6 +83,7 @@ export function openSoundness(dirs: Layout, faults: Faults): Soundness {
 
   function discard(dir: string): Promise<void> {
     known.delete(dir)
+    doubted.delete(dir)
     return discardMirror(dirs, dir)
   }
 

@@ -4,17 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
-import {
-  access,
-  type FileHandle,
-  mkdir,
-  open,
-  readdir,
-  rename,
-  rm,
-  stat,
-  utimes,
-} from 'node:fs/promises'
+import { access, type FileHandle, mkdir, open, readdir, rename, rm, utimes } from 'node:fs/promises'
 import path from 'node:path'
 import { holdName } from '../../njs/src/git/retry-after.ts'
 import { type Layout, temporaryName } from './layout.ts'
@@ -76,6 +66,8 @@ export function openStore(dirs: Layout): Store {
   /** How often each has been purged in this life, and what is being stored right now. */
   const purges = new Map<string, number>()
   const committing = new Set<Promise<void>>()
+  /** When each ends: seconds since the epoch. */
+  const holds = new Map<string, number>()
 
   async function commit(key: string, tag: string, spool: FileHandle, name: string): Promise<void> {
     await mkdir(path.dirname(file(key)), { recursive: true, mode: 0o750 })
@@ -147,9 +139,9 @@ export function openStore(dirs: Layout): Store {
     purge,
     hold: async (upstream, seconds) => {
       const name = path.join(dirs.packs, holdName(upstream))
-      const said = await stat(name).catch(() => null)
-      const until = Math.max(Date.now() / 1000 + seconds, (said?.mtimeMs ?? 0) / 1000)
-      await open(name, 'w', 0o640).then((handle) => handle.close())
+      const until = Math.max(Date.now() / 1000 + seconds, holds.get(name) ?? 0)
+      holds.set(name, until)
+      await open(name, 'a', 0o640).then((handle) => handle.close())
       await utimes(name, until, until)
     },
   }

@@ -47,7 +47,7 @@ async function generate(
     await (isStorable(work.request) && !job.lost ? spool.commit(work.key) : spool.drop())
   } catch (error) {
     await spool.drop()
-    if (job.answer.damaged && !wasKilled(error)) parts.mirrors.suspect(work.name)
+    if (job.answer.damaged && !job.starved && !wasKilled(error)) parts.mirrors.suspect(work.name)
     throw asPass(faults, error)
   } finally {
     if (job.lost) faults('GITCACHE_STORE', job.lost)

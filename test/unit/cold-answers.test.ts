@@ -99,12 +99,43 @@ test('it breaks off twice: who waits is passed, and it is not asked once for eac
   expect([asked, all]).toEqual([2, { miss: 2, 'broken-off': CLIENTS - 2 }])
 })
 
-test('upstream refuses the sidecar what it granted nginx: twice, and then all pass', async () => {
-  answers = [says(200, { 'content-encoding': 'gzip' })]
-  const one = sidecar()
-  expect([await told(one), asked]).toEqual([{ refused: CLIENTS }, 2])
-  expect(one.faults).toContain('GITCACHE_UNREACHABLE')
+test.each([
+  ['by a status', says(403), ['GITCACHE_UNREACHABLE', 'GITCACHE_UNREACHABLE']],
+  [
+    'by an encoding',
+    says(200, { 'content-encoding': 'gzip' }),
+    ['GITCACHE_UNREACHABLE', 'GITCACHE_UNREACHABLE'],
+  ],
+  ['by a packet', (response: ServerResponse) => response.end(pktLine('ERR no')), []],
+  ['by nothing', says(200), []],
+])(
+  'upstream refuses the sidecar what it granted nginx, %s: twice, and then all pass',
+  async (_, answer, faults) => {
+    answers = [answer]
+    const one = sidecar()
+    const { miss = 0, refused } = await told(one)
+    expect([asked, miss + Number(refused)]).toEqual([2, CLIENTS])
+    expect(one.faults).toEqual(faults)
+  }
+)
+
+test('a packet that says no is for him who was told it: the next one leads', async () => {
+  answers = [(response) => response.end(pktLine('ERR no')), good]
+  const all = await told(sidecar())
+  const { refused = 0, miss = 0, join = 0, ready = 0 } = all
+  expect([asked, refused, miss + join + ready], JSON.stringify(all)).toEqual([2, 1, CLIENTS - 1])
 })
+
+test('upstream breaks off in words and keeps the connection: nobody waits for its end', async () => {
+  answers = [
+    (response) => {
+      response.write(pktLine('packfile\n') + pktLine('\x03no memory'))
+    },
+  ]
+  const begun = Date.now()
+  const { miss, 'broken-off': passed } = await told(sidecar())
+  expect([miss, passed, Date.now() - begun < 20_000]).toEqual([1, CLIENTS - 1, true])
+}, 30_000)
 
 test.each([
   ['a minute', '60', { '429 60': CLIENTS }, 1],

@@ -66,11 +66,14 @@ describe('an order', () => {
     expect(await ordered(order)).toEqual(refused)
   })
 
-  test('is passed while we drain', async () => {
+  test('is passed while we drain, but for what upstream wants', async () => {
     draining = true
-    const seen = await ordered({ ...HOLD, secret: SECRET })
+    const { hold, ...head } = HOLD
+    const ticket = await ordered({ ...head, maxTags: 1, id: '', client: '', secret: SECRET })
+    const held = await ordered({ ...head, hold, secret: SECRET })
     draining = false
-    expect(seen).toEqual({ state: { state: 'pass', reason: 'sidecar' }, faults: [] })
+    expect(ticket).toEqual({ state: { state: 'pass', reason: 'sidecar' }, faults: [] })
+    expect(held.state).toEqual({ state: 'held' })
   })
 
   test('needs none where there is none, on a socket', async () => {

@@ -56,7 +56,7 @@ export const REASONS = {
   'client-limit': 'As many answers are being made for this client as for one at once.',
   slow: 'The answer was not there in time.',
   generate: 'git upload-pack failed on the mirror.',
-  'broken-off': "Upstream's answer broke off before it was whole, and so did the next.",
+  'broken-off': "Upstream's answer broke off before it was whole.",
   store: 'The stored answer could not be read or written.',
   stale: "Upstream's yes had grown old and was not given again.",
 } as const
