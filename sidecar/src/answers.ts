@@ -126,10 +126,10 @@ export function openAnswers(parts: Parts): Answers {
       const found = await join(led, work, until)
       if (found === null) continue
       if (!(found instanceof Error)) return found
+      if (led === failed) throw found
       // He has nothing of it yet: he leads, or joins who does, when this one is done.
       await endsWithin(led, CHECKING)
       if (found instanceof ProbeFirst) continue
-      if (led === failed) throw found
       failed = led
       if (LEADERS_OWN.has(found.reason)) {
         refusals += led.probed ? 1 : 0
