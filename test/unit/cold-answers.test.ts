@@ -1,8 +1,6 @@
 /** Many who want the same of an upstream that refuses, breaks off or is overloaded: how often it is asked, and what each is told. */
-import { once } from 'node:events'
 import { readdirSync, statSync } from 'node:fs'
 import { createServer, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeEach, expect, test } from 'vitest'
@@ -10,6 +8,7 @@ import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { pktLine } from '../../njs/src/git/pkt-line.ts'
 import { Overloaded, Pass } from '../../sidecar/src/protocol.ts'
 import { makeRepository, oidOf, scratch, uploadPack } from '../support/git.ts'
+import { listen, listenForAll } from '../support/listen.ts'
 import { assemble, orderFor } from '../support/sidecar.ts'
 import { fetchOf, V2, v2 } from '../support/wire.ts'
 
@@ -33,13 +32,7 @@ const server = createServer((message, response) => {
   response.setHeader('content-type', 'application/x-git-upload-pack-result')
   answer?.(response)
 })
-server.listen(0, '127.0.0.1')
-await once(server, 'listening')
-afterAll(() => {
-  server.closeAllConnections()
-  server.close()
-})
-const { port } = server.address() as AddressInfo
+const port = await listenForAll(server)
 
 let count = 0
 beforeEach(() => {
@@ -174,9 +167,7 @@ test('what is purged while upstream answers is no fault', async () => {
 test('who was told where the answer is may come for it while we drain, and nobody else', async () => {
   answers = [good]
   const one = sidecar()
-  one.server.listen(0, '127.0.0.1')
-  await once(one.server, 'listening')
-  const to = `http://127.0.0.1:${(one.server.address() as AddressInfo).port}`
+  const to = `http://127.0.0.1:${await listen(one.server)}`
   const body = JSON.stringify(orderFor(depth1))
   const state = await (await fetch(`${to}/prepare`, { method: 'POST', body })).json()
   expect(one.jobs.areAwaited()).toBe(true)

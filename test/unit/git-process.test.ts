@@ -1,20 +1,19 @@
 /** A git that hangs is ended by its silence, whatever upstream does; one that is slow is not. */
 import { createServer, type RequestListener } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { runGit } from '../../sidecar/src/git.ts'
 import { fetchRefs, initMirror } from '../../sidecar/src/mirror.ts'
 import { scratch } from '../support/git.ts'
+import { listen } from '../support/listen.ts'
 
 const work = scratch()
 afterAll(work.remove)
 
 /** How a fetch from such a server ends, and after how many milliseconds. */
 async function fetchFrom(listener: RequestListener, stallAfter: number) {
-  const server = createServer(listener).listen(0, '127.0.0.1')
-  await new Promise((resolve) => server.once('listening', resolve))
-  const { port } = server.address() as AddressInfo
+  const server = createServer(listener)
+  const port = await listen(server)
   const dir = path.join(work.dir, `mirror-${port}`)
   await initMirror('sha1', dir)
   const begun = Date.now()

@@ -3,7 +3,6 @@
  * a real one would. Nobody gets a wrong answer, nothing is stored, and what was not begun is passed.
  */
 import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
-import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import { afterAll, expect, test, vi } from 'vitest'
 import { checkAll, openSuspects, showChecked } from '../../sidecar/src/answer-check.ts'
@@ -15,6 +14,7 @@ import { openStore, repositoryTag } from '../../sidecar/src/store.ts'
 import { scratch } from '../support/git.ts'
 import { answerOf, reader, record, withFaults } from '../support/job.ts'
 import { prepareLayout } from '../support/layout.ts'
+import { listen } from '../support/listen.ts'
 
 const work = scratch()
 afterAll(work.remove)
@@ -55,8 +55,7 @@ async function streamed(readable: number): Promise<{ status: number; bytes: numb
   const nothing = { decided: () => {}, sent: () => {} }
   const parts = { jobs, secret: '', requests: nothing, faults: () => {} } as unknown as ServerParts
   const server = createSidecarServer(parts)
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
+  const port = await listen(server)
   try {
     const response = await fetch(`http://127.0.0.1:${port}/stream/${id}`)
     const body = await response.arrayBuffer().catch(() => null)

@@ -1,22 +1,18 @@
 /** Requests that the sidecar reads itself: whom it asks, and what it remembers. */
-import { once } from 'node:events'
 import { createServer, type IncomingMessage } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
-import { afterAll, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import type { Answers } from '../../sidecar/src/answers.ts'
 import type { Config } from '../../sidecar/src/config.ts'
 import { openLargeRequests } from '../../sidecar/src/large-request.ts'
 import type { HoldOrder } from '../../sidecar/src/protocol.ts'
+import { listenForAll } from '../support/listen.ts'
 import { oid, V2, v2 } from '../support/wire.ts'
 
 let status = 200
 let headers: Record<string, string> = {}
 const server = createServer((_, response) => response.writeHead(status, headers).end())
-server.listen(0, '127.0.0.1')
-await once(server, 'listening')
-afterAll(() => server.close())
-const { port } = server.address() as AddressInfo
+const port = await listenForAll(server)
 const upstream = { name: 'http://test', url: `http://127.0.0.1:${port}` }
 
 /** The reason why a request passes, and for how long upstream is left alone. */

@@ -1,8 +1,6 @@
 /** What a mirror lacks, fetched over HTTP: once for all who wait, and upstream's trouble told to all of them. */
-import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest'
 import { emptyRequest } from '../../njs/src/git/fetch-request.ts'
@@ -14,6 +12,7 @@ import { discardMirror } from '../../sidecar/src/mirror-places.ts'
 import { createSampleUpstream } from '../../sidecar/src/sample/http-backend.ts'
 import { git, makeRepository, oidOf, scratch } from '../support/git.ts'
 import { prepareLayout } from '../support/layout.ts'
+import { listenForAll } from '../support/listen.ts'
 
 const work = scratch()
 const upstream = path.join(work.dir, 'upstream.git')
@@ -36,9 +35,7 @@ const server = createServer((request, response) => {
   if (does === 'is slow') setTimeout(answer, 600)
   if (does === 'waits') goOn = answer
 })
-server.listen(0, '127.0.0.1')
-await once(server, 'listening')
-const { port } = server.address() as AddressInfo
+const port = await listenForAll(server)
 const source = {
   url: `http://127.0.0.1:${port}/upstream.git`,
   env: {},
@@ -51,11 +48,7 @@ afterEach(() => {
   does = 'answers'
   vi.useRealTimers()
 })
-afterAll(() => {
-  server.closeAllConnections()
-  server.close()
-  work.remove()
-})
+afterAll(work.remove)
 
 let mirrors = 0
 

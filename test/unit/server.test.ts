@@ -1,18 +1,16 @@
 /** What of the sidecar's server does not depend on an answer. */
 import { once } from 'node:events'
 import { Agent, request } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { describe, expect, test } from 'vitest'
 import type { Jobs } from '../../sidecar/src/jobs.ts'
 import { createSidecarServer, type ServerParts } from '../../sidecar/src/server.ts'
+import { listen } from '../support/listen.ts'
 
 test('a connection ends with its answer: one that is kept would be asked on while we drain', async () => {
   const jobs = { take: () => undefined } as unknown as Jobs
   const server = createSidecarServer({ jobs } as ServerParts)
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
+  const port = await listen(server)
   const agent = new Agent({ keepAlive: true })
   for (const path of [`/stream/${'0'.repeat(32)}`, '/']) {
     const asked = request({ agent, port, path }).end()
@@ -39,9 +37,7 @@ describe('an order', () => {
       requests: { decided: () => {} },
       faults: (code: string) => void faults.push(code),
     } as unknown as ServerParts)
-    server.listen(0, '127.0.0.1')
-    await once(server, 'listening')
-    const { port } = server.address() as AddressInfo
+    const port = await listen(server)
     const asked = request({ port, method: 'POST', path: '/prepare' })
     asked.end(JSON.stringify(order))
     const [response] = await once(asked, 'response')

@@ -1,23 +1,17 @@
 /** How an answer of upstream is read: each byte, the first at once, and of a long one many packets as one piece. */
 import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { errors } from 'undici'
-import { afterAll, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { fetchFromUpstream } from '../../sidecar/src/upstream-http.ts'
+import { listenForAll } from '../support/listen.ts'
 
 let answer: (response: ServerResponse) => Promise<void> = async () => {}
 const server = createServer((_, response) => {
   answer(response)
 })
-server.listen(0, '127.0.0.1')
-await once(server, 'listening')
-afterAll(() => {
-  server.closeAllConnections()
-  server.close()
-})
-const { port } = server.address() as AddressInfo
+const port = await listenForAll(server)
 
 async function fetched(beginWithin = 10_000) {
   const upstream = { name: 'http://test', url: `http://127.0.0.1:${port}` }
