@@ -31,6 +31,7 @@ import {
 } from './work.ts'
 
 export interface Answers {
+  /** Takes the tags out of the order, which its giver holds as long as he waits. */
   prepare(order: PrepareOrder, headers: IncomingHttpHeaders): Promise<State>
   /** Upstream's own answer for a client who has not been probed, or `probe`. */
   lead(order: LeadOrder, headers: IncomingHttpHeaders): Promise<State>
@@ -80,6 +81,8 @@ export function openAnswers(parts: Parts): Answers {
 
   async function prepare(order: PrepareOrder, headers: IncomingHttpHeaders): Promise<State> {
     const work = readOrder(config, order, headers)
+    // Half a megabyte, of which waiting clients of one key share one: `find`.
+    order.tags = null
     return inTime(find(work), config.maxWait * 1000)
   }
 

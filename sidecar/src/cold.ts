@@ -8,7 +8,7 @@ import { errors } from 'undici'
 import { askTags } from '../../njs/src/git/authorize.ts'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { SERVICE } from '../../njs/src/git/classify.ts'
-import { isStorable, isWhole } from '../../njs/src/git/fetch-request.ts'
+import { INFINITE_DEPTH, isStorable, isWhole } from '../../njs/src/git/fetch-request.ts'
 import { secondsToHold } from '../../njs/src/git/retry-after.ts'
 import { type Checked, check, discard } from './cold-check.ts'
 import { asPass } from './faults.ts'
@@ -23,8 +23,8 @@ import type { LeadersWork, Work } from './work.ts'
 /** Before the one retry of a 429 or 5xx; where upstream wants to be left alone for longer there is none. Seconds. */
 const RETRY_SECONDS = 1
 const MAX_RETRY_SECONDS = 5
-/** `git fetch --unshallow`: INFINITE_DEPTH of git's shallow.h. */
-const INFINITE = 'deepen 2147483647'
+/** `git fetch --unshallow`. */
+const INFINITE = `deepen ${INFINITE_DEPTH}`
 
 /** Returns a repository under tmp/ that holds all that was sent, where it can become the mirror. */
 export async function answerFromUpstream(
@@ -42,7 +42,10 @@ export async function answerFromUpstream(
     await spool.abandon()
     if (work.probed && error instanceof Pass && error.reason === 'refused') {
       // nginx has just had a yes: it is not reached in the same way, as with a certificate that only nginx has.
-      faults('GITCACHE_UNREACHABLE', error, { upstream: work.upstream.name, repo: work.path })
+      faults('GITCACHE_UNREACHABLE', error, {
+        upstream: work.name.upstream,
+        repo: work.name.repository,
+      })
     }
     throw error
   })

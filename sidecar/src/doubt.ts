@@ -110,12 +110,10 @@ async function history(dir: string, wants: string[]): Promise<Map<string, string
     return null
   }
   const found = new Map<string, string[]>()
-  for (let from = 0; from < stdout.length; ) {
-    const end = stdout.indexOf('\n', from)
-    const [commit = '', ...parents] = stdout.slice(from, end < 0 ? undefined : end).split(' ')
+  for (const line of stdout.split('\n').filter(Boolean)) {
+    const [commit = '', ...parents] = line.split(' ')
     found.set(commit, parents)
     if (found.size % SLICE === 0) await setImmediate()
-    from = end < 0 ? stdout.length : end + 1
   }
   return found
 }

@@ -25,7 +25,7 @@ export interface FetchState {
   name: MirrorName
   dir: string
   /** Settles when the last of them has ended. */
-  fetching: Promise<FetchOutcome> | null
+  fetching: Promise<unknown> | null
   /** It has not begun: who comes now shares it. */
   next: Promise<FetchOutcome> | null
   /** What the next fetch is to bring: object ids, and all refs where it is told so. */
@@ -146,14 +146,9 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
   /** Begins when the one before has ended, and there is a place for it. */
   function startNext(state: FetchState, source: FetchSource): Promise<FetchOutcome> {
     const before = state.fetching ?? Promise.resolve()
-    const run = before.then(() =>
-      limit.fetch(turnOf(state.name), () => {
-        const { oids, refs } = takeWanted(state)
-        return fetchWanted(state, source, oids, refs)
-      })
-    )
+    const run = before.then(() => limit.fetch(turnOf(state.name), () => fetchWanted(state, source)))
     const ended = run
-      .catch(() => 'failed' as const)
+      .catch(() => {})
       .finally(() => {
         // There was no place for it.
         if (state.next === run) takeWanted(state)
@@ -173,12 +168,8 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
   }
 
   /** By id what is wanted, which saves the round trip for the refs; those come behind it. */
-  async function fetchWanted(
-    state: FetchState,
-    source: FetchSource,
-    oids: string[],
-    refs: boolean
-  ): Promise<FetchOutcome> {
+  async function fetchWanted(state: FetchState, source: FetchSource): Promise<FetchOutcome> {
+    const { oids, refs } = takeWanted(state)
     if (refs) {
       return counted(state, () => fetchRefs(state.dir, source))
     }

@@ -93,9 +93,12 @@ function idleGit(): string[] {
 
 const STDERR_KEPT = 8192
 
-/** git exits with 128 for this as for a damaged repository; only its words tell them apart. */
+/**
+ * git exits with 128 for this as for a damaged repository; only its words tell them apart. A child of
+ * its own is ended by the kernel for want of memory.
+ */
 export const STARVED =
-  /out of memory|cannot allocate memory|cannot fork|cannot create async|unable to create thread|resource temporarily unavailable|too many open files|no space left|quota exceeded/i
+  /died of signal (9|15)\b|out of memory|cannot allocate memory|cannot fork|cannot create async|unable to create thread|resource temporarily unavailable|too many open files|no space left|quota exceeded/i
 
 /**
  * Where process groups are written down while they run, so that the next life ends what a SIGKILL

@@ -141,9 +141,9 @@ export class Job {
   /** Spools what the source says until it ends. Throws Pass unless the answer is complete. */
   async record(source: AnswerSource): Promise<void> {
     this.#source = source
+    if (this.#aborted) source.kill()
     try {
-      if (!this.#aborted) await this.#copy(source.stdout)
-      if (this.#aborted) throw new Pass('store', 'purged')
+      await this.#copy(source.stdout)
       const { code, stderr } = await source.done
       if (this.#aborted) throw new Pass('store', 'purged')
       const whole = code === 0 && !this.answer.failed && this.answer.complete

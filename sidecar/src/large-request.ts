@@ -77,12 +77,8 @@ export function openLargeRequests(config: Config, answers: Answers): LargeReques
     if (yes === null) {
       return { state: 'nak' }
     }
-    const { key } = yes
-    const made = answers.prepare(yes, headers)
-    // As in server.ts.
-    yes.tags = null
-    const state = await made
-    if (Date.now() - asked > MAX_YES_AGE && (await ask())?.key !== key) {
+    const state = await answers.prepare(yes, headers)
+    if (Date.now() - asked > MAX_YES_AGE && (await ask())?.key !== yes.key) {
       throw new Pass('stale')
     }
     return state

@@ -37,12 +37,7 @@ export function createSidecarServer(parts: ServerParts): Server {
     await answer(response, readOrder(message, secret), async ({ order }) => {
       if ('hold' in order) return answers.hold(order)
       if (isDraining()) return DRAINING
-      if ('key' in order) {
-        const state = answers.prepare(order, message.headers)
-        // The order is held as long as its client waits, and has been read: tags are half a megabyte.
-        order.tags = null
-        return state
-      }
+      if ('key' in order) return answers.prepare(order, message.headers)
       if ('lead' in order) return answers.lead(order, message.headers)
       return large.ticket(order)
     })
@@ -62,14 +57,11 @@ export function createSidecarServer(parts: ServerParts): Server {
       response.writeHead(404).end()
       return
     }
-    const { job, result } = reader
+    const { job, seen, progress, result } = reader
     // Its head goes out with the first byte: what is cut before is a 502 of nginx, which passes it.
     response.setHeader('content-type', 'application/x-git-upload-pack-result')
-    const bytes = await job.send(response, {
-      progress: reader.progress,
-      first: result === 'miss',
-    })
-    requests.sent(reader.seen, result, bytes, response.writableEnded)
+    const bytes = await job.send(response, { progress, first: result === 'miss' })
+    requests.sent(seen, result, bytes, response.writableEnded)
   }
 
   /**

@@ -4,7 +4,7 @@ import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { type FetchRequest, isStorable } from '../../njs/src/git/fetch-request.ts'
 import { asPass } from './faults.ts'
 import { turnOf } from './fetches.ts'
-import { type GitProcess, spawnGit } from './git.ts'
+import { type GitProcess, STARVED, spawnGit } from './git.ts'
 import type { Job } from './job.ts'
 import type { Commit } from './jobs.ts'
 import { temporaryName } from './layout.ts'
@@ -47,7 +47,8 @@ async function generate(
     await (isStorable(work.request) && !job.lost ? spool.commit(work.key) : spool.drop())
   } catch (error) {
     await spool.drop()
-    if (job.answer.damaged && !job.starved && !wasKilled(error)) parts.mirrors.suspect(work.name)
+    const starved = job.starved || STARVED.test(String(error))
+    if (job.answer.damaged && !starved) parts.mirrors.suspect(work.name)
     throw asPass(faults, error)
   } finally {
     if (job.lost) faults('GITCACHE_STORE', job.lost)
@@ -55,11 +56,6 @@ async function generate(
     // What stays goes with the next start.
     if (view !== null) await rm(view, { recursive: true, force: true }).catch(() => {})
   }
-}
-
-/** pack-objects, by a signal that says nothing of the mirror, such as the kernel's for want of memory. */
-function wasKilled(error: unknown): boolean {
-  return /died of signal (9|15)\b/.test(String(error))
 }
 
 function sendToAll(job: Job, commit: Commit): void {

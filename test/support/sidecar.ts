@@ -18,8 +18,8 @@ import { prepareLayout } from './layout.ts'
 import { sha256 } from './scope.ts'
 import { fetchOf, V2 } from './wire.ts'
 
-export const UPSTREAM = 'http://upstream'
-export const REPOSITORY = '/team/app.git'
+const UPSTREAM = 'http://upstream'
+const REPOSITORY = '/team/app.git'
 
 export function assemble(url: string, data: string) {
   const upstream = [`${UPSTREAM}=${url}`]

@@ -106,8 +106,8 @@ function takeOid(oids: string[], oid: string, format: ObjectFormat): Reason | nu
   return oid.length === (format === 'sha1' ? 40 : 64) ? null : 'oid'
 }
 
-/** INFINITE_DEPTH of git's shallow.h. Beyond it strtol and int make another depth of what was asked. */
-const MAX_DEPTH = 2147483647
+/** All of history, as of git's shallow.h. Beyond it strtol and int make another depth of what was asked. */
+export const INFINITE_DEPTH = 2147483647
 
 function takeDeepen(request: FetchRequest, name: string, line: string): Reason | null {
   if (request.deepen !== null) {
@@ -117,7 +117,7 @@ function takeDeepen(request: FetchRequest, name: string, line: string): Reason |
   if (!/^[1-9][0-9]{0,9}$(?!\n)/.test(value)) {
     return 'argument'
   }
-  if (name === 'deepen' && Number(value) > MAX_DEPTH) {
+  if (name === 'deepen' && Number(value) > INFINITE_DEPTH) {
     return 'argument'
   }
   request.deepen = line

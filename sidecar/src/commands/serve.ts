@@ -132,22 +132,20 @@ export async function serve(raw: RawOptions): Promise<void> {
   const suspect = openSuspects(dirs, store, faults)
   const admin = await startAdmin(config.admin, { dirs, metrics })
   const reports = await startReports(config.reports, { metrics, budget, suspect })
-  control.serve(async (repository) => {
+  const purge = async (repository: string): Promise<Purged> => {
     await shown
-    try {
-      return await purge(repository)
-    } catch (error) {
-      faults('GITCACHE_EVICT', error, { repo: repository })
-      throw error
-    }
-  })
-  async function purge(repository: string): Promise<Purged> {
     const cut = jobs.abort(repository)
     const gone = await mirrors.purge(repository)
     const removed = { answers: await store.purge(repository), mirrors: gone, cut }
     log.info({ repo: repository, ...removed }, 'purged')
     return removed
   }
+  control.serve((repository) =>
+    purge(repository).catch((error) => {
+      faults('GITCACHE_EVICT', error, { repo: repository })
+      throw error
+    })
+  )
   const keepMirrors = config.keepMirrors * DAY
   const upkeep = startUpkeep({ mirrors, store, idle, faults, keepMirrors })
   shown
