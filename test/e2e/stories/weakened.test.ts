@@ -3,7 +3,7 @@
  * from upstream; with the guard in place, on the same requests, it is.
  */
 import { expect, test } from 'vitest'
-import { GUARDS } from '../support/attacks.ts'
+import { GUARDS, PKT } from '../support/attacks.ts'
 import { docker } from '../support/docker.ts'
 import {
   client,
@@ -34,8 +34,6 @@ interface Row extends Weakening {
 const GIT = 'git -c protocol.version=2'
 const ALICE = 'http.extraHeader="Authorization: Basic $(printf alice:alice-secret | base64)"'
 const POST = `curl -s -H 'content-type: application/x-git-upload-pack-request' -H 'git-protocol: version=2' --data-binary @-`
-/** A line of a request as git ends it. */
-const PKT = `pkt() { case "$1" in want*|have*|done) printf '%04x%s\\n' $((\${#1} + 5)) "$1" ;; *) printf '%04x%s' $((\${#1} + 4)) "$1" ;; esac; }`
 const HISTORY = `git init -q --bare --template= -b main $R && cd $R && git config uploadpack.allowFilter true
 c() { git commit-tree -m "$1" $2 $3 "$(git hash-object -t tree -w /dev/null)" ; }
 export GIT_AUTHOR_DATE='1700000000 +0000' GIT_COMMITTER_DATE='1700000000 +0000'
@@ -48,7 +46,7 @@ const ROWS: Row[] = [
     name: 'probe-off',
     edits: GUARDS.probe,
     warm: `${GIT} -c ${ALICE} clone -q --bare $URL/priv/main.git c`,
-    attack: `${PKT}; { pkt command=fetch; printf 0001; pkt "want $(git -C /w/repos/main.git rev-parse main)"; pkt done; printf 0000; } | ${POST} -o /dev/null -w '%{http_code}' $URL/priv/main.git/git-upload-pack`,
+    attack: `V=2; ${PKT}; { pkt command=fetch; printf 0001; pkt "want $(git -C /w/repos/main.git rev-parse main)"; pkt done; printf 0000; } | ${POST} -o /dev/null -w '%{http_code}' $URL/priv/main.git/git-upload-pack`,
   },
   {
     name: 'key-without-repository',
@@ -62,7 +60,7 @@ const ROWS: Row[] = [
     prepare: HISTORY,
     warm: `${GIT} clone -q --bare $URL/pub/$NAME c`,
     change: PRUNE,
-    attack: `${PKT}; { pkt command=fetch; printf 0001; pkt thin-pack; pkt "want $(cat /w/repos/$NAME/base)"; pkt "have $(cat /w/repos/$NAME/base)"; pkt "have $(cat /w/repos/$NAME/s2)"; printf 0000; } | ${POST} $URL/pub/$NAME/git-upload-pack | grep -ac "ACK $(cat /w/repos/$NAME/s2)" || true`,
+    attack: `V=2; ${PKT}; { pkt command=fetch; printf 0001; pkt thin-pack; pkt "want $(cat /w/repos/$NAME/base)"; pkt "have $(cat /w/repos/$NAME/base)"; pkt "have $(cat /w/repos/$NAME/s2)"; printf 0000; } | ${POST} $URL/pub/$NAME/git-upload-pack | grep -ac "ACK $(cat /w/repos/$NAME/s2)" || true`,
   },
   {
     name: 'shallow-not-probed',
@@ -70,7 +68,7 @@ const ROWS: Row[] = [
     prepare: HISTORY,
     warm: `${GIT} clone -q --bare $URL/pub/$NAME c`,
     change: PRUNE,
-    attack: `${PKT}; { pkt command=fetch; printf 0001; pkt "shallow $(cat /w/repos/$NAME/s2)"; pkt 'deepen 2147483647'; pkt "want $(cat /w/repos/$NAME/base)"; pkt done; printf 0000; } | ${POST} $URL/pub/$NAME/git-upload-pack | grep -ac "unshallow $(cat /w/repos/$NAME/s2)" || true`,
+    attack: `V=2; ${PKT}; { pkt command=fetch; printf 0001; pkt "shallow $(cat /w/repos/$NAME/s2)"; pkt 'deepen 2147483647'; pkt "want $(cat /w/repos/$NAME/base)"; pkt done; printf 0000; } | ${POST} $URL/pub/$NAME/git-upload-pack | grep -ac "unshallow $(cat /w/repos/$NAME/s2)" || true`,
   },
   {
     name: 'tags-of-the-mirror',

@@ -125,6 +125,14 @@ export const GUARDS = {
 
 export type Guard = keyof typeof GUARDS
 
+/** A line of a request of version $V as a packet, as git ends it. */
+export const PKT = `pkt() {
+  case "$V$1" in
+    "2want "*|"2have "*|2done|0*|1*) printf '%04x%s\\n' $((\${#1} + 5)) "$1" ;;
+    *) printf '%04x%s' $((\${#1} + 4)) "$1" ;;
+  esac
+}`
+
 /**
  * What a client's scripts know. Requests: `fetch PATH LINE...` asks for a pack, `post PATH` sends its
  * input; both say what came back: `said LINE` for packets, `got OID` for each object of the pack.
@@ -142,13 +150,8 @@ oid() { cat "/w/repos/$ID/oids/$1"; }
 with() { printf 'header = "%s"\\n' "$1" >> curlrc; }
 as() { printf 'user = "%s"\\n' "$1" >> curlrc; }
 url() { echo "$URL" | sed "s,//,//$1@,"; }
-# As git ends its lines, and \`request\` in git's order: what reads git's requests at once reads these.
-pkt() {
-  case "$V$1" in
-    "2want "*|"2have "*|2done|0*|1*) printf '%04x%s\\n' $((\${#1} + 5)) "$1" ;;
-    *) printf '%04x%s' $((\${#1} + 4)) "$1" ;;
-  esac
-}
+# In git's order, too: what reads git's requests at once reads these.
+${PKT}
 some() { kind=$1; shift; for line; do case "$line" in $kind*) pkt "$line" ;; esac; done; }
 others() { for line; do case "$line" in shallow*|deepen*|filter*|want*|have*) ;; *) pkt "$line" ;; esac; done; }
 in_order() { others "$@"; for kind in shallow deepen filter want have; do some $kind "$@"; done; }
