@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
 import type { IncomingHttpHeaders } from 'node:http'
 import { isIP } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import { gunzipSync } from 'node:zlib'
 import { Agent, buildConnector, type Dispatcher, errors, ProxyAgent, request } from 'undici'
 import type { Upstream as Asked } from '../../njs/src/git/authorize.ts'
@@ -23,38 +23,70 @@ const ENOUGH = 64 * 1024
 const GATHER = 4
 const MAX_ANSWER = 4 * 1024 * 1024
 const TIMEOUT = 30_000
-const dispatchers = new Map<string, { dispatcher: Dispatcher; made: string }>()
+/** A connection waits so long for the next request; longer where upstream says that it keeps it longer. Milliseconds. */
+const KEEP = 4000
+const KEEP_AT_MOST = 30_000
+
+interface Dispatchers {
+  kept: Dispatcher
+  /** A connection for each request. */
+  fresh: Dispatcher
+}
+
+const dispatchers = new Map<string, Dispatchers & { made: string }>()
 
 /** Certificates are renewed while we run: made anew where a file has changed, as each git reads it anew. */
-export function dispatcherOf(upstream: Upstream): Dispatcher {
+function dispatchersOf(upstream: Upstream): Dispatchers {
   const files = [upstream.caFile, upstream.clientCert, upstream.clientKey]
   const made = files
     .map((file) => file && statSync(file, { throwIfNoEntry: false })?.mtimeMs)
     .join()
   const known = dispatchers.get(upstream.name)
   if (known?.made === made) {
-    return known.dispatcher
+    return known
   }
-  const dispatcher = newDispatcher(upstream)
-  dispatchers.set(upstream.name, { dispatcher, made })
-  return dispatcher
+  const both = {
+    kept: newDispatcher(upstream, {
+      keepAliveTimeout: KEEP,
+      keepAliveMaxTimeout: KEEP_AT_MOST,
+    }),
+    fresh: newDispatcher(upstream, { pipelining: 0 }),
+  }
+  dispatchers.set(upstream.name, { ...both, made })
+  return both
 }
 
-function newDispatcher(upstream: Upstream): Dispatcher {
+/**
+ * Asks on a connection that was kept, where there is one: a handshake is two round trips. Where upstream
+ * has closed it just then, asks once more on a new one. Rejects as `ask` does.
+ */
+export async function askKept<T>(
+  upstream: Upstream,
+  ask: (dispatcher: Dispatcher) => Promise<T>
+): Promise<T> {
+  const { kept, fresh } = dispatchersOf(upstream)
+  return ask(kept).catch((error: unknown) => {
+    if (!CLOSED.has(String((error as { code?: unknown }).code))) throw error
+    return ask(fresh)
+  })
+}
+
+const CLOSED = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE'])
+
+function newDispatcher(upstream: Upstream, options: Agent.Options): Dispatcher {
   const { hostname } = new URL(upstream.url)
   const tls = {
     ...(upstream.caFile ? { ca: readFileSync(upstream.caFile) } : {}),
     ...(upstream.clientCert ? { cert: readFileSync(upstream.clientCert) } : {}),
     ...(upstream.clientKey ? { key: readFileSync(upstream.clientKey) } : {}),
   }
-  // No connection is kept: where upstream has closed one, a POST fails, and with it all who wait.
   return upstream.proxy
     ? new ProxyAgent({
         uri: upstream.proxy,
         requestTls: isIP(hostname) === 0 ? { ...tls, servername: hostname } : tls,
-        pipelining: 0,
+        ...options,
       })
-    : new Agent({ connect: connector(tls), pipelining: 0 })
+    : new Agent({ connect: connector(tls), ...options })
 }
 
 /** A certificate is for the host in the URL; undici would take the Host header, which is nginx's. */
@@ -87,13 +119,16 @@ export function askUpstream(
   ): Promise<Buffer | number | null> {
     const type = 'application/x-git-upload-pack-request'
     try {
-      const answer = await request(upstream.url + path + service, {
-        method,
-        dispatcher: dispatcherOf(upstream),
-        headers: body === undefined ? common : { ...common, 'content-type': type },
-        body: body ?? null,
-        signal: AbortSignal.timeout(TIMEOUT),
-      })
+      const signal = AbortSignal.timeout(TIMEOUT)
+      const answer = await askKept(upstream, (dispatcher) =>
+        request(upstream.url + path + service, {
+          method,
+          dispatcher,
+          headers: body === undefined ? common : { ...common, 'content-type': type },
+          body: body ?? null,
+          signal,
+        })
+      )
       const retryAfter = String(answer.headers['retry-after'] ?? '')
       held = Math.max(held, secondsToHold(answer.statusCode, retryAfter))
       const bytes = await readBounded(answer.body)
@@ -145,24 +180,24 @@ export async function fetchFromUpstream(
   if (headers['user-agent'] !== undefined) sent['user-agent'] = headers['user-agent']
   if (fetch.family === 2) sent['git-protocol'] = 'version=2'
   const until = Date.now() + fetch.beginWithin
-  const answer = await request(`${upstream.url}${path}/git-upload-pack`, {
-    method: 'POST',
-    dispatcher: dispatcherOf(upstream),
-    headers: sent,
-    body: fetch.body,
-    headersTimeout: fetch.beginWithin,
-    bodyTimeout: fetch.stallAfter,
-    highWaterMark: READ_AHEAD,
-  })
+  const left = () => Math.max(1, until - Date.now())
+  const answer = await askKept(upstream, (dispatcher) =>
+    request(`${upstream.url}${path}/git-upload-pack`, {
+      method: 'POST',
+      dispatcher,
+      headers: sent,
+      body: fetch.body,
+      headersTimeout: left(),
+      bodyTimeout: fetch.stallAfter,
+      highWaterMark: READ_AHEAD,
+    })
+  )
   const { body } = answer
   // Whoever reads it learns of an error; who kills it need not.
   body.on('error', () => {})
   const chunks = body[Symbol.asyncIterator]() as AsyncIterator<Buffer>
   // A head alone is no word.
-  const late = setTimeout(
-    () => body.destroy(new errors.HeadersTimeoutError()),
-    Math.max(1, until - Date.now())
-  )
+  const late = setTimeout(() => body.destroy(new errors.HeadersTimeoutError()), left())
   const first = await chunks.next().finally(() => clearTimeout(late))
   const source = {
     stdout: gathered(first, chunks),
@@ -199,6 +234,8 @@ async function readBounded(body: AsyncIterable<Buffer>): Promise<Buffer | null> 
     }
     chunks.push(chunk)
   }
+  // undici has the connection ready for the next question a turn of the event loop later.
+  await setImmediate()
   return Buffer.concat(chunks)
 }
 

@@ -1,10 +1,11 @@
 /** How an answer of upstream is read: each byte, the first at once, and of a long one many packets as one piece. */
 import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { errors } from 'undici'
 import { expect, test } from 'vitest'
-import { fetchFromUpstream } from '../../sidecar/src/upstream-http.ts'
+import { askUpstream, fetchFromUpstream } from '../../sidecar/src/upstream-http.ts'
 import { listenForAll } from '../support/listen.ts'
 
 let answer: (response: ServerResponse) => Promise<void> = async () => {}
@@ -114,4 +115,34 @@ test('an answer that breaks off is no fault of the disk', async () => {
     for await (const _ of stdout);
   })()
   await expect(reading).rejects.toMatchObject({ reason: 'unreachable' })
+})
+
+test('a connection is kept for the next request, and a new one made where upstream had closed it', async () => {
+  const used: (Socket | null)[] = []
+  answer = async (response) => {
+    used.push(response.socket)
+    // As if the request and the end of an idle connection had crossed.
+    if (used.length === 4) response.destroy()
+    else response.end('yes')
+  }
+  const upstream = askUpstream(
+    { name: 'http://test', url: `http://127.0.0.1:${port}` },
+    '/a.git',
+    {},
+    0
+  )
+  for (let i = 0; i < 3; i++) expect(await upstream.probe('0000')).toBe('yes')
+  const { stdout } = await fetched()
+  for await (const piece of stdout) expect(String(piece)).toBe('yes')
+  expect(used.map((socket) => used.indexOf(socket))).toEqual([0, 0, 0, 0, 4])
+})
+
+test('an upstream that closes each connection is asked twice, and no third time', async () => {
+  let asked = 0
+  answer = async (response) => {
+    asked += 1
+    response.destroy()
+  }
+  await expect(fetched()).rejects.toThrow('other side closed')
+  expect(asked).toBe(2)
 })

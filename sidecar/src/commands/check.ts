@@ -9,7 +9,7 @@ import { crashesInSubrequests } from '../../../njs/src/git/njs-version.ts'
 import { readProbeAnswer, writeProbe } from '../../../njs/src/git/probe.ts'
 import { DEFAULT_DATA, one, type RawOptions, readUpstreams, type Upstream } from '../config.ts'
 import { UserError } from '../errors.ts'
-import { dispatcherOf } from '../upstream-http.ts'
+import { askKept } from '../upstream-http.ts'
 import { VERSION } from '../version.ts'
 import { askNjsVersion } from './ask-njs.ts'
 import { findNginx, type Nginx } from './find-nginx.ts'
@@ -323,19 +323,22 @@ async function ask(
   url: string,
   body?: string
 ): Promise<{ status: number; text: string }> {
-  const answer = await request(url, {
-    method: body === undefined ? 'GET' : 'POST',
-    dispatcher: dispatcherOf(upstream),
-    headers:
-      body === undefined
-        ? {}
-        : {
-            'content-type': 'application/x-git-upload-pack-request',
-            'git-protocol': 'version=2',
-          },
-    body: body ?? null,
-    signal: AbortSignal.timeout(PATIENCE),
-  })
+  const signal = AbortSignal.timeout(PATIENCE)
+  const answer = await askKept(upstream, (dispatcher) =>
+    request(url, {
+      method: body === undefined ? 'GET' : 'POST',
+      dispatcher,
+      headers:
+        body === undefined
+          ? {}
+          : {
+              'content-type': 'application/x-git-upload-pack-request',
+              'git-protocol': 'version=2',
+            },
+      body: body ?? null,
+      signal,
+    })
+  )
   return { status: answer.statusCode, text: await answer.body.text() }
 }
 
