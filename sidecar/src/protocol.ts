@@ -1,6 +1,7 @@
 /** What nginx (njs/src/nginx/sidecar.ts) and the sidecar say to each other. */
 import { z } from 'zod'
 import type { Reason } from '../../njs/src/git/reasons.ts'
+import { LONGEST_HOLD } from '../../njs/src/git/retry-after.ts'
 
 const head = {
   secret: z.string().default(''),
@@ -48,7 +49,7 @@ const ticketOrder = z.strictObject({
 })
 
 /** Upstream wants to be left alone for so many seconds. */
-const holdOrder = z.strictObject({ ...head, hold: z.number().int().positive() })
+const holdOrder = z.strictObject({ ...head, hold: z.number().int().positive().max(LONGEST_HOLD) })
 
 /** Which of them it is shows by what it has. */
 export const anyOrder = z.union([prepareOrder, leadOrder, holdOrder, ticketOrder])

@@ -4,7 +4,7 @@
  */
 
 /** No upstream stops the cache for longer than this. Seconds. */
-const LONGEST = 60
+export const LONGEST_HOLD = 60
 
 /**
  * Seconds for which upstream wants to be left alone; 0 where it does not say so. A date is not read:
@@ -12,7 +12,9 @@ const LONGEST = 60
  */
 export function secondsToHold(status: number, retryAfter: string): number {
   const asked = status === 429 || status === 503
-  return asked && /^[0-9]{1,9}$(?!\n)/.test(retryAfter) ? Math.min(Number(retryAfter), LONGEST) : 0
+  return asked && /^[0-9]{1,9}$(?!\n)/.test(retryAfter)
+    ? Math.min(Number(retryAfter), LONGEST_HOLD)
+    : 0
 }
 
 /** `upstream`: as $gitcache_upstream names it. */

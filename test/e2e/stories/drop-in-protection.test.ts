@@ -53,6 +53,12 @@ const PROTECTIONS: Protection[] = [
     requests: [{ status: 403 }, { headers: ['X-Key: sesame'], status: 200 }],
   },
   {
+    name: 'satisfy-any',
+    directives:
+      'satisfy any; deny all; auth_basic nginx; auth_basic_user_file /w/upstream/htpasswd;',
+    requests: [{ status: 401 }, { headers: [basic('alice')], status: 200 }],
+  },
+  {
     name: 'limit-req',
     directives: 'limit_req zone=few burst=2 nodelay;',
     requests: [{ status: 200 }, { status: 200 }, { status: 200 }, { status: 503 }],
@@ -82,6 +88,29 @@ const PROTECTIONS: Protection[] = [
   },
 ]
 
+/** Upstream says what it was asked, whatever that was; nobody has the password. */
+const DOORS: Site[] = ['auth_basic nginx; auth_basic_user_file /w/upstream/htpasswd;', ''].flatMap(
+  (location, i) => [
+    { name: `door-${i}`, upstream: 'http://echo', location },
+    {
+      name: `door-rewritten-${i}`,
+      upstream: 'http://echo',
+      location,
+      server: 'rewrite ^/old/(.*)$ /$1 last;',
+    },
+    {
+      name: `door-prefix-${i}`,
+      upstream: 'http://echo',
+      location,
+      prefix: '/git/',
+      proxyPath: '/',
+      server: 'rewrite ^/old/(.*)$ /git/$1 last;',
+      settings: 'set $gitcache_prefix /git;',
+    },
+  ]
+)
+const INNER = 'main probe tags refs gunzip prepare ticket hold read hit stream pass'.split(' ')
+
 /** auth_request asks here; its own lines of the log are counted. */
 const auth = (suite: string) =>
   `location = /_auth {
@@ -98,7 +127,7 @@ function sitesOf(suite: string): Site[] {
     { name: `${name}.server`, server: `${auth(suite)}\n${directives}` },
     { name: `${name}.location`, server: auth(suite), location: directives },
   ])
-  return [{ name: 'open' }, ...sites]
+  return [{ name: 'open' }, ...sites, ...DOORS]
 }
 
 onEachNginx((suite) => {
@@ -151,6 +180,23 @@ onEachNginx((suite) => {
     for (const reply of cached)
       if (reply.status === 200) expect(reply).toMatchObject({ result: 'hit' })
       else expect(reply.body.includes('PACK')).toBe(false)
+  })
+
+  test.each(DOORS)('no internal location opens from outside: $name', async ({ name, location }) => {
+    const doors = INNER.flatMap((inner) =>
+      ['', '/git', '/old'].map(
+        (prefix): Question => ({
+          ...fetch('pub'),
+          path: `${prefix}/cgi/_gitcache/${inner}/git-upload-pack?url=secret`,
+        })
+      )
+    )
+    const replies = await put(operator, 'with', name, doors)
+    expect(new Set(replies.map(({ status }) => status))).toEqual(new Set([404]))
+    // The same server asks upstream for what is its own.
+    const path = name.includes('prefix') ? '/git/x/info/refs' : '/x/info/refs'
+    const [open] = await put(operator, 'with', name, [{ name: 'refs', path }])
+    expect(open?.status).toBe(location === '' ? 203 : 401)
   })
 
   test.each(['server', 'location'])('auth_request in the %s runs once a request', async (level) => {
