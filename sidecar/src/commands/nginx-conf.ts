@@ -78,13 +78,16 @@ ${site.byPath ? '        location / { return 404; }\n' : ''}${site.upstreams.map
 `
 }
 
-/** With several upstreams, what the settings are depends on the first path segment. */
+/**
+ * With several upstreams, what the settings are depends on the first path segment: of $uri, by which
+ * nginx chooses the location, and not of the raw $request_uri, which a `%2e%2e` leads elsewhere.
+ */
 function settingsMaps(site: Site): string {
   const rows = (value: (target: Target) => string) =>
     site.upstreams.map((target) => `${matcher(site, target)} "${value(target)}";`).join(' ')
-  return `    map $request_uri $gitcache_upstream { ${rows((t) => t.name)} }
-    map $request_uri $gitcache_prefix { ${rows((t) => (site.byPath ? `/${t.host}` : ''))} }
-    map $request_uri $gitcache_upstream_prefix { ${rows((t) => t.pathPrefix)} }
+  return `    map $uri $gitcache_upstream { ${rows((t) => t.name)} }
+    map $uri $gitcache_prefix { ${rows((t) => (site.byPath ? `/${t.host}` : ''))} }
+    map $uri $gitcache_upstream_prefix { ${rows((t) => t.pathPrefix)} }
     map $request_uri $gitcache_rest { ${site.byPath ? '"~^/[^/]+(?<gitcache_after_host>/.*)$" $gitcache_after_host;' : 'default $request_uri;'} }`
 }
 
