@@ -5,9 +5,12 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Upstream } from './config.ts'
 
-/** Headers about the body, the connection or the protocol that git speaks for itself. */
+/** Headers about the body, the connection or the protocol. No Accept-Encoding: what comes is stored. */
 const OWN =
-  /^(content-.*|transfer-encoding|accept.*|expect|range|if-.*|te|trailer|connection|keep-alive|upgrade|proxy-connection|host|user-agent|git-protocol|pragma|cache-control)$/
+  /^(content-.*|transfer-encoding|accept-encoding|expect|range|if-.*|te|trailer|connection|keep-alive|upgrade|proxy-connection|host|git-protocol)$/
+
+/** What git says for itself. */
+const GITS = /^(accept(-.*)?|user-agent|pragma|cache-control)$/
 
 /** What nginx calls the sidecar where the operator's location sets no Host. */
 const SIDECAR_HOST = 'gitcache_sidecar'
@@ -37,10 +40,9 @@ export function gitEnvironment(
   headers: ForwardedHeaders,
   upstream: Upstream
 ): Record<string, string> {
-  const settings: [string, string][] = headers.map(([name, value]) => [
-    `http.${upstream.url}.extraHeader`,
-    `${name}: ${value}`,
-  ])
+  const settings: [string, string][] = headers
+    .filter(([name]) => !GITS.test(name))
+    .map(([name, value]) => [`http.${upstream.url}.extraHeader`, `${name}: ${value}`])
   if (upstream.caFile) settings.push(['http.sslCAInfo', upstream.caFile])
   if (upstream.clientCert) settings.push(['http.sslCert', upstream.clientCert])
   if (upstream.clientKey) settings.push(['http.sslKey', upstream.clientKey])

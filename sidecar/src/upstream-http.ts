@@ -111,7 +111,7 @@ export function askUpstream(
   if (typeof protocol === 'string') common['git-protocol'] = protocol
   let held = 0
 
-  /** The whole body of a 200, the status of any other answer, null of none; redirects are not followed. */
+  /** The whole body of a 200, or null; the status of any other answer, 504 of none. Redirects are not followed. */
   async function ask(
     method: 'GET' | 'POST',
     service: string,
@@ -135,7 +135,7 @@ export function askUpstream(
       if (answer.statusCode !== 200) return answer.statusCode
       return bytes === null ? null : decode(bytes, answer.headers['content-encoding'])
     } catch {
-      return null
+      return 504
     }
   }
 
@@ -176,8 +176,6 @@ export async function fetchFromUpstream(
 ): Promise<UpstreamAnswer> {
   const sent = Object.fromEntries(forwardedHeaders(headers, upstream))
   sent['content-type'] = 'application/x-git-upload-pack-request'
-  sent.accept = 'application/x-git-upload-pack-result'
-  if (headers['user-agent'] !== undefined) sent['user-agent'] = headers['user-agent']
   if (fetch.family === 2) sent['git-protocol'] = 'version=2'
   const until = Date.now() + fetch.beginWithin
   const left = () => Math.max(1, until - Date.now())

@@ -56,7 +56,8 @@ describe('without haves', () => {
   })
 
   test.each<[what: string, answer: string | number | null, reason: string]>([
-    ['no answer', null, 'no-answer'],
+    ['no answer', 504, 'no-answer'],
+    ['a 200 that cannot be read', null, 'refused'],
     ['too many requests', 429, 'no-answer'],
     ['a failure of the server', 502, 'no-answer'],
     ['a redirect', 302, 'refused'],

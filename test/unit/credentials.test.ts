@@ -19,6 +19,11 @@ test.each([
   'x-custom-auth',
   'private-token',
   'via',
+  'accept',
+  'accept-language',
+  'user-agent',
+  'pragma',
+  'cache-control',
 ])('%s goes on', (name) => {
   expect(names({ [name]: 'x' })).toEqual([name, 'host'])
 })
@@ -28,9 +33,7 @@ test.each([
   'content-type',
   'content-encoding',
   'transfer-encoding',
-  'accept',
   'accept-encoding',
-  'accept-language',
   'expect',
   'range',
   'if-none-match',
@@ -41,10 +44,7 @@ test.each([
   'keep-alive',
   'upgrade',
   'proxy-connection',
-  'user-agent',
   'git-protocol',
-  'pragma',
-  'cache-control',
 ])('%s stays', (name) => {
   expect(names({ [name]: 'x' })).toEqual(['host'])
 })
@@ -78,11 +78,13 @@ test.each([
 
 describe('as git gets them', () => {
   const authorization = 'Basic dXNlcjpwYXNz'
-  const forwarded = forwardedHeaders({ authorization, 'x-a': 'b=c: "d"' }, UPSTREAM)
+  const gits = { accept: '*/*', 'accept-language': 'de', 'user-agent': 'x', pragma: 'no-cache' }
+  const headers = { authorization, ...gits, 'x-a': 'b=c: "d"', 'cache-control': 'no-cache' }
+  const forwarded = forwardedHeaders(headers, UPSTREAM)
   const files = { caFile: '/ca', clientCert: '/cert', clientKey: '/key' }
   const env = gitEnvironment(forwarded, { ...UPSTREAM, ...files, proxy: 'http://p:3128' })
 
-  test('by the environment', () => {
+  test('by the environment, without what git says itself', () => {
     expect(env.GIT_CONFIG_COUNT).toBe('7')
     expect(git(['config', '--get-all', `http.${UPSTREAM.url}.extraHeader`], '', env)).toBe(
       `authorization: ${authorization}\nx-a: b=c: "d"\nhost: forge:3000`

@@ -1,5 +1,5 @@
 /** Requests that the sidecar reads itself: whom it asks, and what it remembers. */
-import { createServer, type IncomingMessage } from 'node:http'
+import { createServer, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import { expect, test } from 'vitest'
 import type { Answers } from '../../sidecar/src/answers.ts'
@@ -11,12 +11,16 @@ import { oid, V2, v2 } from '../support/wire.ts'
 
 let status = 200
 let headers: Record<string, string> = {}
-const server = createServer((_, response) => response.writeHead(status, headers).end())
+let asked: IncomingHttpHeaders = {}
+const server = createServer((request, response) => {
+  asked = request.headers
+  response.writeHead(status, headers).end()
+})
 const port = await listenForAll(server)
 const upstream = { name: 'http://test', url: `http://127.0.0.1:${port}` }
 
 /** The reason why a request passes, and for how long upstream is left alone. */
-async function passed(): Promise<{ reason: string; held: number[] }> {
+async function passed(more: IncomingHttpHeaders = {}): Promise<{ reason: string; held: number[] }> {
   const held: number[] = []
   const answers = {
     hold: async ({ hold }: HoldOrder) => held.push(hold),
@@ -26,7 +30,7 @@ async function passed(): Promise<{ reason: string; held: number[] }> {
   const who = { secret: '', upstream: upstream.name, path: '/a.git', id: '', client: '' }
   const { job } = large.ticket({ ...who, maxTags: 5000 }) as { job: string }
   const body = Readable.from([Buffer.from(v2([`want ${oid(1)}`, 'done']))])
-  const message = Object.assign(body, { headers: { 'git-protocol': V2 } })
+  const message = Object.assign(body, { headers: { 'git-protocol': V2, ...more } })
   const received = await large.receive(job, message as unknown as IncomingMessage)
   const error = await large.answer(received).catch((thrown) => thrown)
   return { reason: error.reason, held }
@@ -41,4 +45,18 @@ test.each([
   status = code
   headers = more as Record<string, string>
   expect(await passed()).toEqual({ reason, held })
+})
+
+test('upstream sees who asks, as it does of requests that njs reads', async () => {
+  const own = {
+    authorization: 'Basic eDp5',
+    'user-agent': 'git/2.47.3',
+    accept: 'application/x-git-upload-pack-result',
+    'accept-language': 'de-DE, *;q=0.9',
+    pragma: 'no-cache',
+    'x-real-ip': '10.0.0.9',
+  }
+  await passed({ ...own, 'accept-encoding': 'zstd' })
+  expect(asked).toMatchObject({ ...own, 'git-protocol': V2 })
+  expect(asked).not.toHaveProperty('accept-encoding')
 })

@@ -9,11 +9,11 @@ import { type ProbeAnswer, readProbeAnswer, writeProbe } from './probe.ts'
 import type { Reason } from './reasons.ts'
 import { readAdvertisedTags, writeTagsRequest } from './tag-state.ts'
 
-/** The body of a 200, whole and inflated; or null for any other answer, or one over its bound. */
+/** The body of a 200, whole and inflated; null where it is over its bound, or cannot be read. */
 export interface Upstream {
-  /** POST git-upload-pack. The text is ASCII or it is no yes. The status of what is no 200. */
+  /** POST git-upload-pack. The text is ASCII or it is no yes. The status of what is no 200; 504 of nothing. */
   probe(body: string): Promise<string | number | null>
-  /** POST git-upload-pack with ls-refs. */
+  /** POST git-upload-pack with ls-refs. Null for any other answer too, as below. */
   lsRefs(body: string): Promise<string | null>
   /** GET info/refs as the client would. */
   advertisement(): Promise<PktSource | null>
@@ -74,11 +74,11 @@ async function authorizeWants(request: FetchRequest, upstream: Upstream): Promis
 }
 
 /**
- * 401, 403, 404, a redirect: in the same word as of a request that was not probed (the sidecar's
- * cold.ts), or the word would tell whom upstream refuses what the cache has.
+ * 401, 403, 404, a redirect, a 200 that is not git's (null): in the same word as of a request that was
+ * not probed (the sidecar's cold.ts), or the word would tell whom upstream refuses what the cache has.
  */
 function isNo(status: number | null): boolean {
-  return status !== null && status !== 429 && status < 500
+  return status === null || (status !== 429 && status < 500)
 }
 
 /** A server without wait-for-done dies on the line: an empty 200. */

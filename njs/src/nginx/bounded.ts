@@ -35,11 +35,12 @@ export function endWatch(watch: Watch): void {
 
 /**
  * Looks every WATCH_PERIOD whether upstream has said more than it may, for longer than a large page
- * takes, or does not come to an end.
+ * takes, or does not come to an end. Tags and refs of git are waited for: they are what the client
+ * would wait for too, and at their end he is passed.
  */
 function watchAnswers(r: NginxRequest, watch: Watch): void {
   const over = isOver(r, 'gitcache_answer_size') || isOver(r, 'gitcache_tags_size')
-  watch.over = over ? watch.over + 1 : 0
+  watch.over = over && !isGitType(r.variables['gitcache_probe_type'] || '') ? watch.over + 1 : 0
   if (watch.over > MAX_TICKS_OVER || Date.now() > watch.deadline) {
     giveUp(r)
   } else {
