@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type FetchRequest, isStorable, isWhole } from '../../njs/src/git/fetch-request.ts'
 import type { Reason } from '../../njs/src/git/reasons.ts'
 import { answerFromUpstream } from './cold.ts'
+import { discard } from './cold-check.ts'
 import type { FaultCode } from './faults.ts'
 import type { Job } from './job.ts'
 import type { Commit } from './jobs.ts'
@@ -64,6 +65,8 @@ const CROWD = 16
  * upstream is not waited for as long for one who was not probed (no-answer).
  */
 const LEADERS_OWN = new Set(['refused', 'fetch-failed', 'not-in-mirror', 'no-answer'])
+/** That say something about upstream at that moment. */
+const ONCE_MORE = new Set(['broken-off', 'unreachable'])
 /** After so many leaders who had upstream's yes it is no matter of their credentials. */
 const MAX_REFUSALS = 2
 
@@ -107,8 +110,7 @@ export function openAnswers(parts: Parts): Answers {
 
   /** Waits for whoever leads; leads where nobody does, at most once. */
   async function find(work: Work): Promise<State> {
-    const patience = Math.min(config.commitAfter, config.maxWait / 2) * 1000
-    let until = Date.now() + patience
+    let until = Date.now() + patience()
     const end = Date.now() + config.maxWait * 1000
     let refusals = 0
     let failed: Making | null = null
@@ -200,7 +202,8 @@ export function openAnswers(parts: Parts): Answers {
     const commit: Commit = { first: first.resolve, others: others.resolve, alone: others.reject }
     const ended = make(work, commit)
       .catch((error: unknown) => {
-        const fault = error instanceof Pass ? FAULTS[error.reason] : undefined
+        // Of who was not probed upstream may have its own opinion.
+        const fault = error instanceof Pass && work.probed ? FAULTS[error.reason] : undefined
         if (fault)
           faults(fault, error, { upstream: work.name.upstream, repo: work.name.repository })
         first.reject(error)
@@ -242,11 +245,20 @@ export function openAnswers(parts: Parts): Answers {
       if (!work.probed) {
         throw new ProbeFirst()
       }
-      // A clone on its way will be the mirror: never two transfers of the same history at once.
-      await mirrors.making(work.name)
+      // A clone on its way will be the mirror: never two transfers of the same history at once, unless
+      // it takes so long that all who wait would be passed, a transfer each.
+      const came = Promise.resolve(mirrors.making(work.name)).then(() => true)
+      if (!(await Promise.race([came, sleep(patience(), false, { ref: false })]))) {
+        return discard(await answerFromUpstream(parts, work, commit))
+      }
       // Who waits for this has been passed by now.
       if (Date.now() > end) throw new Pass('slow')
     }
+  }
+
+  /** So long a crowd waits in silence. Milliseconds. */
+  function patience(): number {
+    return Math.min(config.commitAfter, config.maxWait / 2) * 1000
   }
 
   /** From the mirror; from upstream where that is quicker, and the mirror is brought up to date behind it. */
@@ -283,7 +295,7 @@ function whatItSays(error: unknown): Pass | ProbeFirst {
   if (error instanceof ProbeFirst) {
     return error
   }
-  if (error instanceof Pass && (LEADERS_OWN.has(error.reason) || error.reason === 'broken-off')) {
+  if (error instanceof Pass && (LEADERS_OWN.has(error.reason) || ONCE_MORE.has(error.reason))) {
     return error
   }
   throw error

@@ -60,7 +60,7 @@ export async function answerFromUpstream(
   } catch (error) {
     checking.then(({ dir }) => discard(dir)).catch(() => {})
     await spool.drop()
-    throw asPass(faults, refusal(error))
+    throw job.isAborted ? new Pass('store', 'purged') : asPass(faults, refusal(error))
   } finally {
     if (job.lost) faults('GITCACHE_STORE', job.lost)
     jobs.close(job)
@@ -137,7 +137,9 @@ async function ask(work: Work): Promise<UpstreamAnswer | Overloaded> {
 async function say(parts: Parts, job: Job, work: LeadersWork, commit: Commit): Promise<boolean> {
   job.begun().then(() => commit.first(job), commit.alone)
   try {
-    await job.committed(Number.POSITIVE_INFINITY)
+    // With tags upstream is asked once more when it has read its refs: its first payload byte says so.
+    const { commitAfter } = parts.config
+    await job.committed(work.tags === null ? commitAfter * 1000 : Number.POSITIVE_INFINITY)
     if (isUnaskedShallow(job, work)) {
       parts.mirrors.setShallow(work.name)
       throw new Pass('shallow-upstream')
@@ -157,9 +159,17 @@ async function checkTags(parts: Parts, work: LeadersWork): Promise<void> {
     return
   }
   const maxTags = work.tags.length
-  const asked = askUpstream(work.upstream, work.path, work.headers, maxTags)
-  const now = await askTags(work.request, asked)
-  if (now.kind === 'pass' || now.text !== work.tagState) {
+  const ask = () =>
+    askTags(work.request, askUpstream(work.upstream, work.path, work.headers, maxTags))
+  let now = await ask()
+  if (now.kind === 'pass') {
+    await sleep(RETRY_SECONDS * 1000)
+    now = await ask()
+  }
+  if (now.kind === 'pass') {
+    throw new Pass('tag-state', 'upstream does not say its tags')
+  }
+  if (now.text !== work.tagState) {
     parts.log.info({ repo: work.name.repository }, 'tags changed')
     throw new Pass('tag-state')
   }

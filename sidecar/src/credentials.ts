@@ -7,7 +7,7 @@ import type { Upstream } from './config.ts'
 
 /** Headers about the body, the connection or the protocol. No Accept-Encoding: what comes is stored. */
 const OWN =
-  /^(content-.*|transfer-encoding|accept-encoding|expect|range|if-.*|te|trailer|connection|keep-alive|upgrade|proxy-connection|host|git-protocol)$/
+  /^(content-.*|transfer-encoding|accept-encoding|expect|range|if-.*|te|trailer|connection|keep-alive|upgrade|proxy-.*|host|git-protocol)$/
 
 /** What git says for itself. */
 const GITS = /^(accept(-.*)?|user-agent|pragma|cache-control)$/

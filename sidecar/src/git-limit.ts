@@ -42,7 +42,7 @@ export function gitLimit(processes: number, queueLength: number): GitLimit {
   })
 }
 
-function openQueue({ processes, perTurn, queueLength }: Bounds) {
+export function openQueue({ processes, perTurn, queueLength }: Bounds) {
   /** Insertion order is the round; who has been served goes to its end. */
   const turns = new Map<string, Turn>()
   let running = 0
@@ -66,7 +66,8 @@ function openQueue({ processes, perTurn, queueLength }: Bounds) {
   }
 
   function admitted(name: string): Promise<Turn> {
-    if (waiting >= queueLength && running >= processes) {
+    const mustWait = running >= processes || (turns.get(name)?.running ?? 0) >= perTurn
+    if (mustWait && waiting >= queueLength) {
       return Promise.reject(new Pass('busy'))
     }
     return new Promise((resolve) => {

@@ -19,6 +19,8 @@ const MAX_ERROR = 256 * 1024
 /** An empty packet of band 1, upload-pack's own sign of life. As uploadpack.keepAlive, git-config(1). */
 const KEEP_ALIVE = Buffer.from('0005\x01')
 const KEEP_ALIVE_AFTER = 5000
+/** Of upstream's own, no more often: each is remembered. Milliseconds. */
+const ALIVE_AT_MOST = 1000
 /** Of what a full disk did not take, so much waits in memory for its readers; and so long for the first. */
 const MAX_TAIL = 4 * 1024 * 1024
 const READER_PATIENCE = 10_000
@@ -94,6 +96,11 @@ export class Job {
   /** Our git said that it has no memory or room: pack-objects says so to the client, in band 2. */
   get starved(): boolean {
     return this.#starved
+  }
+
+  /** Its repository was purged. */
+  get isAborted(): boolean {
+    return this.#aborted
   }
 
   get isRunning(): boolean {
@@ -213,7 +220,9 @@ export class Job {
     if (piece.kind === 'progress') this.#progressBytes += piece.bytes.length
     if (piece.kind === 'error') this.#errorBytes += piece.bytes.length
     const tooMuch = piece.kind === 'progress' && this.#progressBytes > MAX_PROGRESS
-    if (tooMuch && Date.now() - this.#asideTime < KEEP_ALIVE_AFTER) return
+    const silent = Date.now() - this.#asideTime
+    if (tooMuch && silent < KEEP_ALIVE_AFTER) return
+    if (piece.kind === 'alive' && silent < ALIVE_AT_MOST) return
     const { kind, bytes } = tooMuch ? { kind: 'alive' as const, bytes: KEEP_ALIVE } : piece
     // A view of the chunk it came in would keep all of that.
     this.#asides.push({ kind, bytes: Buffer.from(bytes), at: this.#size })
@@ -223,6 +232,11 @@ export class Job {
   /** Something other than an error was said. */
   #hasBegun(): boolean {
     return this.#size > 0 || (this.#asides.length > 0 && this.#asides[0]?.kind !== 'error')
+  }
+
+  /** Progress and signs of life come behind all that precedes the pack. */
+  #isCounting(): boolean {
+    return this.#asides.some(({ kind }) => kind !== 'error')
   }
 
   #end(state: 'done' | 'failed'): void {
@@ -242,8 +256,8 @@ export class Job {
 
   /**
    * Resolves when the answer may be sent to everyone who may have it: its first payload byte is
-   * there, or `commitAfter` milliseconds have passed since its maker began to speak. Throws Pass
-   * where it fails before.
+   * there, or `commitAfter` milliseconds have passed and its maker says that it is at work. Throws
+   * Pass where it fails before.
    */
   async committed(commitAfter: number): Promise<void> {
     const deadline = Date.now() + commitAfter
@@ -254,7 +268,7 @@ export class Job {
       if (this.answer.started || this.#state === 'done') {
         return
       }
-      if (this.#hasBegun() && Date.now() >= deadline) {
+      if (this.#isCounting() && Date.now() >= deadline) {
         return
       }
       const left = deadline - Date.now()

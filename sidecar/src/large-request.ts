@@ -11,17 +11,22 @@ import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
 import { keyOf } from '../../njs/src/git/key.ts'
 import type { Answers } from './answers.ts'
 import type { Config } from './config.ts'
+import { openQueue } from './git-limit.ts'
 import { Pass, type PrepareOrder, type State, type TicketOrder } from './protocol.ts'
+import { withResolvers } from './resolvers.ts'
 import { askUpstream } from './upstream-http.ts'
 import { findUpstream, sha256 } from './work.ts'
 
 const inflate = promisify(gunzip)
-/** git sends at most a have or want of 50 bytes a line. */
+/** No line of git's that counts is shorter: a have or want is 50 bytes. */
 const LINE = 40
+/** 200,000 wants are 40 MB of memory until upstream has said yes: so many requests at once, and of one client. */
+const AT_ONCE = 8
+const OF_ONE_CLIENT = 4
 
 export interface LargeRequests {
   ticket(order: TicketOrder): State
-  /** Reads and parses the body that a ticket is for. Throws Pass. */
+  /** Reads and parses the body that a ticket is for, when it is its turn. Throws Pass. */
   receive(ticket: string, request: IncomingMessage): Promise<Received>
   /** Asks upstream, and then as any request. */
   answer(received: Received): Promise<State>
@@ -31,9 +36,13 @@ export interface Received {
   order: TicketOrder
   request: FetchRequest
   headers: IncomingHttpHeaders
+  /** To be called when upstream has decided: the next one's turn. */
+  release(): void
 }
 
 export function openLargeRequests(config: Config, answers: Answers): LargeRequests {
+  const { queueLength } = config
+  const turns = openQueue({ processes: AT_ONCE, perTurn: OF_ONE_CLIENT, queueLength })
   /** A ticket is good once and for a minute: it stands for the secret in a request line. */
   const tickets = new LRUCache<string, TicketOrder>({ max: 1000, ttl: 60_000 })
 
@@ -50,17 +59,20 @@ export function openLargeRequests(config: Config, answers: Answers): LargeReques
     if (order === undefined) {
       throw new Pass('sidecar', 'unknown ticket')
     }
-    const body = await readBody(message, config.maxBody)
-    const protocol = String(message.headers['git-protocol'] ?? '')
-    const source = body.toString('latin1')
-    const parsed = parseBody(source, protocol, Math.floor(config.maxBody / LINE))
-    if (parsed.kind === 'pass') {
-      throw new Pass(parsed.reason)
-    }
-    return { order, request: parsed.request, headers: message.headers }
+    const received = withResolvers<Received>()
+    const decided = withResolvers<void>()
+    turns
+      .limited(order.client, async () => {
+        const request = await readRequest(message, config.maxBody)
+        const { headers } = message
+        received.resolve({ order, request, headers, release: decided.resolve })
+        await decided.promise
+      })
+      .catch(received.reject)
+    return received.promise
   }
 
-  async function answer({ order, request, headers }: Received): Promise<State> {
+  async function answer({ order, request, headers, release }: Received): Promise<State> {
     const upstream = findUpstream(config, order.upstream)
     const asked = Date.now()
     /** Null where upstream's answer to the probe is that to this round. */
@@ -73,7 +85,7 @@ export function openLargeRequests(config: Config, answers: Answers): LargeReques
       await answers.hold({ ...order, hold: source.held() }).catch(() => {})
       throw new Pass('overloaded')
     }
-    const yes = await ask()
+    const yes = await ask().finally(release)
     if (yes === null) {
       return { state: 'nak' }
     }
@@ -105,6 +117,16 @@ function writeOrder(order: TicketOrder, { request, tags }: Yes): PrepareOrder {
     maxTags: order.maxTags,
     progress: !request.noProgress,
   }
+}
+
+async function readRequest(message: IncomingMessage, maxBody: number): Promise<FetchRequest> {
+  const body = await readBody(message, maxBody)
+  const protocol = String(message.headers['git-protocol'] ?? '')
+  const parsed = parseBody(body.toString('latin1'), protocol, Math.floor(maxBody / LINE))
+  if (parsed.kind === 'pass') {
+    throw new Pass(parsed.reason)
+  }
+  return parsed.request
 }
 
 async function readBody(message: IncomingMessage, limit: number): Promise<Buffer> {

@@ -15,6 +15,10 @@ type Made = FetchOutcome | 'abandoned'
 export interface MakingState extends FetchState {
   /** Made in the background, from upstream or from a clone that is on its way. */
   making: Promise<Made> | null
+  /** To be made from upstream when there is a place. */
+  queued: boolean
+  /** The repository under tmp/ that upstream sends it into. */
+  tmp: string | null
   /** Milliseconds since the epoch before which a failed making is not tried again. */
   notBefore: number
   /** How often it was purged: what was on its way then is not kept. */
@@ -24,7 +28,15 @@ export interface MakingState extends FetchState {
 }
 
 export function newMakingState(state: FetchState): MakingState {
-  return { ...state, making: null, notBefore: 0, purges: 0, misses: new Map() }
+  return {
+    ...state,
+    making: null,
+    queued: false,
+    tmp: null,
+    notBefore: 0,
+    purges: 0,
+    misses: new Map(),
+  }
 }
 
 export type WhenToMake = 'always' | 'second-miss' | 'never'
@@ -72,6 +84,7 @@ export function openMakings(parts: MakingParts): Makings {
     seed: string | null
   ): Promise<FetchOutcome> {
     const tmp = seed ?? temporaryName(dirs, 'mirror')
+    state.tmp = tmp
     try {
       // Who asks for it may have begun before the last making ended, or before a purge.
       if (purges !== state.purges || (await exists(state.dir))) {
@@ -88,18 +101,19 @@ export function openMakings(parts: MakingParts): Makings {
       else if (outcome === 'ok') soundness.trust(state.dir)
       return outcome
     } finally {
+      state.tmp = null
       await rm(tmp, { recursive: true, force: true })
     }
   }
 
-  function start(state: MakingState, work: () => Promise<Made>): void {
+  function start(state: MakingState, work: () => Promise<Made>): Promise<void> {
     const making = work().catch((error: unknown): Made => {
       const { upstream, repository } = state.name
       parts.faults('GITCACHE_STORE', error, { upstream, repo: repository })
       return 'failed'
     })
     state.making = making
-    making.then((outcome) => {
+    return making.then((outcome) => {
       state.making = null
       if (outcome === 'shallow') parts.shallow(state)
       // Clients whom upstream refuses put nothing off.
@@ -115,9 +129,22 @@ export function openMakings(parts: MakingParts): Makings {
     const keys = state.misses.size
     if (keys > MAX_MISSES) state.misses.delete(state.misses.keys().next().value ?? '')
     const pays = whenToMake === 'always' || (whenToMake === 'second-miss' && keys > 1)
-    if (pays && state.making === null && now >= state.notBefore) {
+    if (pays && !state.queued && state.making === null && now >= state.notBefore) {
+      state.queued = true
       const { purges } = state
-      start(state, () => fetching(() => make(state, source, purges, null)))
+      fetching(() => fetchWhole(state, source, purges))
+    }
+  }
+
+  /** Until there is a place for it, a clone that comes makes the mirror instead. */
+  async function fetchWhole(
+    state: MakingState,
+    source: FetchSource,
+    purges: number
+  ): Promise<void> {
+    state.queued = false
+    if (state.making === null && purges === state.purges && !(await exists(state.dir))) {
+      await start(state, () => make(state, source, purges, null))
     }
   }
 

@@ -7,6 +7,7 @@ import type { LimitFunction } from 'p-limit'
 import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
 import type { Faults } from './faults.ts'
 import { type FetchState, newFetchState, openFetches } from './fetches.ts'
+import { killGitIn } from './git.ts'
 import type { GitLimit } from './git-limit.ts'
 import { type Layout, sizeOf } from './layout.ts'
 import {
@@ -71,7 +72,7 @@ export interface Mirrors {
   sizes(): Promise<MirrorSize[]>
   /** False where it is in use. */
   remove(dir: string): Promise<boolean>
-  /** Removes all mirrors of a repository, in use or not. Returns how many there were. */
+  /** Removes all mirrors of a repository, in use, or in the making. Returns how many there were. */
   purge(repository: string): Promise<number>
   /** Upkeep of one, which is not removed while it lasts. */
   tend(dir: string, work: (name: MirrorName) => Promise<void>): Promise<void>
@@ -93,8 +94,9 @@ export interface MirrorParts {
   shallow(repository: string): void
 }
 
-function isIdle({ making, fetching, refsTimer, users }: Entry): boolean {
-  return making === null && fetching === null && refsTimer === null && users === 0
+function isIdle({ making, queued, fetching, refsTimer, users }: Entry): boolean {
+  const awaited = making !== null || queued || fetching !== null || refsTimer !== null
+  return !awaited && users === 0
 }
 
 function remembersNothing({ misses, shallow, notBefore, used }: Entry): boolean {
@@ -258,15 +260,19 @@ export function openMirrors(parts: MirrorParts): Mirrors {
   }
 
   async function purge(repository: string): Promise<number> {
+    let ended = 0
     for (const entry of entries.values()) {
       if (entry.name.repository !== repository) continue
       entry.purges += 1
       entry.misses.clear()
       entry.shallow = false
+      if (entry.tmp === null) continue
+      killGitIn(entry.tmp)
+      ended += 1
     }
     const found = await mirrorsOf(dirs, repository)
     for (const dir of found) await soundness.discard(dir)
-    return found.length
+    return found.length + ended
   }
 
   return {

@@ -44,9 +44,11 @@ export function createSidecarServer(parts: ServerParts): Server {
   }
 
   const read: Route = async (message, response, id) => {
-    await answer(response, large.receive(id, message), async (received) =>
-      isDraining() ? DRAINING : large.answer(received)
-    )
+    await answer(response, large.receive(id, message), async (received) => {
+      if (!isDraining()) return large.answer(received)
+      received.release()
+      return DRAINING
+    })
     message.resume()
   }
 

@@ -5,7 +5,7 @@ import type { IncomingHttpHeaders } from 'node:http'
 import { isIP } from 'node:net'
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import { gunzipSync } from 'node:zlib'
-import { Agent, buildConnector, type Dispatcher, errors, ProxyAgent, request } from 'undici'
+import { Agent, buildConnector, type Dispatcher, errors, Pool, ProxyAgent, request } from 'undici'
 import type { Upstream as Asked } from '../../njs/src/git/authorize.ts'
 import type { PktSource } from '../../njs/src/git/pkt-line.ts'
 import { secondsToHold } from '../../njs/src/git/retry-after.ts'
@@ -23,9 +23,12 @@ const ENOUGH = 64 * 1024
 const GATHER = 4
 const MAX_ANSWER = 4 * 1024 * 1024
 const TIMEOUT = 30_000
-/** A connection waits so long for the next request; longer where upstream says that it keeps it longer. Milliseconds. */
+/** A connection waits so long for the next request: Apache keeps them for 5 s, and each may hold a process. Milliseconds. */
 const KEEP = 4000
-const KEEP_AT_MOST = 30_000
+/** What upstream has closed just then fails in a round trip; what fails later may have been work. Milliseconds. */
+const JUST_THEN = 1000
+/** A proxy has so long to answer CONNECT. Milliseconds. */
+const CONNECT_TIMEOUT = 10_000
 
 interface Dispatchers {
   kept: Dispatcher
@@ -46,10 +49,7 @@ function dispatchersOf(upstream: Upstream): Dispatchers {
     return known
   }
   const both = {
-    kept: newDispatcher(upstream, {
-      keepAliveTimeout: KEEP,
-      keepAliveMaxTimeout: KEEP_AT_MOST,
-    }),
+    kept: newDispatcher(upstream, { keepAliveTimeout: KEEP, keepAliveMaxTimeout: KEEP }),
     fresh: newDispatcher(upstream, { pipelining: 0 }),
   }
   dispatchers.set(upstream.name, { ...both, made })
@@ -65,8 +65,10 @@ export async function askKept<T>(
   ask: (dispatcher: Dispatcher) => Promise<T>
 ): Promise<T> {
   const { kept, fresh } = dispatchersOf(upstream)
+  const begun = Date.now()
   return ask(kept).catch((error: unknown) => {
-    if (!CLOSED.has(String((error as { code?: unknown }).code))) throw error
+    const isClosed = CLOSED.has(String((error as { code?: unknown }).code))
+    if (!isClosed || Date.now() - begun > JUST_THEN) throw error
     return ask(fresh)
   })
 }
@@ -84,9 +86,21 @@ function newDispatcher(upstream: Upstream, options: Agent.Options): Dispatcher {
     ? new ProxyAgent({
         uri: upstream.proxy,
         requestTls: isIP(hostname) === 0 ? { ...tls, servername: hostname } : tls,
+        clientFactory: proxyPool,
         ...options,
       })
     : new Agent({ connect: connector(tls), ...options })
+}
+
+/** undici asks a proxy that closes CONNECT again and again, by the error's code, and waits 5 minutes for one that is silent. */
+function proxyPool(origin: URL, options: object): Dispatcher {
+  const pool = new Pool(origin, { ...options, headersTimeout: CONNECT_TIMEOUT })
+  const connect = pool.connect.bind(pool) as (to: Dispatcher.ConnectOptions) => Promise<unknown>
+  const connectOnce = (to: Dispatcher.ConnectOptions) =>
+    connect(to).catch((cause: Error) => {
+      throw new Error(`proxy: ${cause.message}`, { cause })
+    })
+  return Object.assign(pool, { connect: connectOnce }) as Dispatcher
 }
 
 /** A certificate is for the host in the URL; undici would take the Host header, which is nginx's. */

@@ -1,7 +1,7 @@
 /** Servers of a test, on a free port of this machine alone. */
 import { once } from 'node:events'
-import type { Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { Server as HttpServer } from 'node:http'
+import type { AddressInfo, Server } from 'node:net'
 import { afterAll } from 'vitest'
 
 /** Returns the port. */
@@ -14,7 +14,7 @@ export async function listen(server: Server): Promise<number> {
 /** Until the tests of the file are over. Returns the port. */
 export async function listenForAll(server: Server): Promise<number> {
   afterAll(() => {
-    server.closeAllConnections()
+    if (server instanceof HttpServer) server.closeAllConnections()
     server.close()
   })
   return listen(server)

@@ -4,7 +4,7 @@ import { pino } from 'pino'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { keyOf } from '../../njs/src/git/key.ts'
 import { openAnswers } from '../../sidecar/src/answers.ts'
-import { serveConfig } from '../../sidecar/src/config.ts'
+import { type RawOptions, serveConfig } from '../../sidecar/src/config.ts'
 import { openConfirm } from '../../sidecar/src/confirm.ts'
 import type { Faults } from '../../sidecar/src/faults.ts'
 import { gitLimit } from '../../sidecar/src/git-limit.ts'
@@ -21,9 +21,10 @@ import { fetchOf, V2 } from './wire.ts'
 const UPSTREAM = 'http://upstream'
 const REPOSITORY = '/team/app.git'
 
-export function assemble(url: string, data: string) {
+/** `options`: of `serve`, by name. */
+export function assemble(url: string, data: string, options: RawOptions = {}) {
   const upstream = [`${UPSTREAM}=${url}`]
-  const config = serveConfig({ data: [data], upstream, socket: [`${data}/socket`] })
+  const config = serveConfig({ data: [data], upstream, socket: [`${data}/socket`], ...options })
   const dirs = prepareLayout(data)
   const told: string[] = []
   const faults = ((code: string) => void told.push(code)) as Faults
@@ -51,22 +52,26 @@ export function assemble(url: string, data: string) {
     faults,
     isDraining: () => state.draining,
   })
-  return { dirs, store, jobs, mirrors, answers, server, faults: told, state }
+  return { config, dirs, store, jobs, mirrors, answers, server, faults: told, state }
 }
 
 /** An authorised order of nginx for a v2 request. */
-export function orderFor(body: string): PrepareOrder {
+export function orderFor(
+  body: string,
+  tags: string | null = null,
+  repository = REPOSITORY
+): PrepareOrder {
   const request = fetchOf(body, V2)
   return {
     secret: '',
     id: '',
     client: '',
     upstream: UPSTREAM,
-    path: REPOSITORY,
-    key: keyOf(sha256, request, null, UPSTREAM, REPOSITORY),
+    path: repository,
+    key: keyOf(sha256, request, tags, UPSTREAM, repository),
     family: 2,
     request: writeCanonicalRequest(request),
-    tags: null,
+    tags,
     maxTags: 5000,
     progress: false,
   }

@@ -136,7 +136,9 @@ export async function serve(raw: RawOptions): Promise<void> {
     await shown
     const cut = jobs.abort(repository)
     const gone = await mirrors.purge(repository)
-    const removed = { answers: await store.purge(repository), mirrors: gone, cut }
+    const answers = await store.purge(repository)
+    // What began between the first look and the last mirror's end was of what is gone now.
+    const removed = { answers, mirrors: gone, cut: cut + jobs.abort(repository) }
     log.info({ repo: repository, ...removed }, 'purged')
     return removed
   }
