@@ -1,37 +1,135 @@
 /** What `check` and `purge` make of what they are given; the story of check has the rest. */
 import { describe, expect, test } from 'vitest'
 import { checkConfiguration, checkNjs, withoutComments } from '../../sidecar/src/commands/check.ts'
+import { checkPlaces } from '../../sidecar/src/commands/check-places.ts'
 import { readRepository } from '../../sidecar/src/commands/purge.ts'
 
 /** As nginx -T shows a set-up that is right. */
-const RIGHT = `
-js_import gitcache from gitcache/gitcache.js;
-access_log syslog:server=127.0.0.1:7419,tag=gitcache,nohostname gitcache_report if=$gitcache_result;
-upstream forge { server 10.0.0.5:3000; }
-server {
-    set $gitcache_upstream http://forge;   # as in proxy_pass
-    location / { proxy_pass http://forge; js_content gitcache.uploadPack; }
+const RIGHT = `# configuration file /etc/nginx/nginx.conf:
+http {
+    include gitcache/gitcache-http.conf;
+    access_log syslog:server=127.0.0.1:7419,tag=gitcache,nohostname gitcache_report if=$gitcache_result;
+    upstream forge { server 10.0.0.5:3000; }
+    include sites/*.conf;
 }
+# configuration file /etc/nginx/gitcache/gitcache-http.conf:
+js_import gitcache from gitcache/gitcache.js;
+map "" $gitcache_upstream { default ""; }
+# configuration file /etc/nginx/sites/a.conf:
+server {
+    listen 80;
+    server_name git.example.org;
+    set $gitcache_upstream http://forge;   # as in proxy_pass
+    # here
+    location / {
+        proxy_pass http://forge;
+        include gitcache/gitcache-location.conf;
+    }
+}
+# configuration file /etc/nginx/gitcache/gitcache-location.conf:
+if ($gitcache_challenge) { return 401; }
+location ~ /_gitcache/main/git-upload-pack$ { js_content gitcache.uploadPack; }
 `
 
 const found = (dump: string) =>
-  checkConfiguration(withoutComments(dump)).filter(({ level }) => level !== 'ok')
+  [...checkConfiguration(withoutComments(dump)), ...checkPlaces(dump)].filter(
+    ({ level }) => level !== 'ok'
+  )
 
-describe('what is commented out is not set', () => {
-  test('a set-up that is right', () => {
-    expect(found(RIGHT)).toEqual([])
+test('a set-up that is right', () => {
+  expect(found(RIGHT)).toEqual([])
+  expect(checkPlaces(RIGHT)).toEqual([{ level: 'ok', text: 'hits are reported to the sidecar' }])
+})
+
+test.each([
+  ['access_log', 'warn', 'no access_log reports'],
+  ['set \\$gitcache_upstream', 'fail', '$gitcache_upstream is not set'],
+  ['js_import', 'fail', 'gitcache-http.conf is not included'],
+  ['location ~', 'fail', 'gitcache-location.conf is not included'],
+])('what is commented out is not set: %s', (directive, level, text) => {
+  const dump = RIGHT.replace(new RegExp(`^(\\s*)(${directive})`, 'm'), '$1# $2')
+  expect(dump).not.toBe(RIGHT)
+  expect(found(dump)).toEqual([
+    expect.objectContaining({ level, text: expect.stringContaining(text) }),
+  ])
+})
+
+describe('what nginx gives to no nested location', () => {
+  const PLACE = 'location / of server git.example.org'
+  const astray = (location: string) =>
+    `${location} of server git.example.org does not match the locations inside: its fetches go astray`
+
+  test.each([
+    ['# here', 'access_log /var/log/own.log;', `no access_log reports to the sidecar for ${PLACE}`],
+    [
+      'proxy_pass http',
+      'access_log off; proxy_pass http',
+      `no access_log reports to the sidecar for ${PLACE}`,
+    ],
+    [
+      'proxy_pass http',
+      'if ($ssl_client_verify != SUCCESS) { return 403; } proxy_pass http',
+      `\`if ($ssl_client_verify != SUCCESS)\` in ${PLACE} does not hold for git-upload-pack`,
+    ],
+    [
+      'proxy_pass http',
+      'limit_except GET { deny all; } proxy_pass http',
+      `\`limit_except GET\` in ${PLACE} does not hold for git-upload-pack`,
+    ],
+    [
+      'proxy_pass http',
+      "rewrite '^/git/(.*)$' /$1 break; proxy_pass http",
+      `\`rewrite ^/git/(.*)$ /$1 break\` in ${PLACE} does not hold for git-upload-pack`,
+    ],
+    [
+      'proxy_pass http',
+      'set $gitcache_prefix /git; proxy_pass http',
+      `\`set $gitcache_prefix\` in ${PLACE} does not hold for git-upload-pack`,
+    ],
+    [
+      'location / {',
+      String.raw`location ~ \.git/(info/refs|git-upload-pack)$ {`,
+      astray(String.raw`location ~ \.git/(info/refs|git-upload-pack)$`),
+    ],
+    [
+      'location / {',
+      `location ~* "^/[^/]+/[^/]{1,9}/git-[a-z-]+$" {`,
+      astray('location ~* ^/[^/]+/[^/]{1,9}/git-[a-z-]+$'),
+    ],
+  ])('%s: %s', (from, to, text) => {
+    expect(found(RIGHT.replace(from, () => to)).map((finding) => finding.text)).toEqual([text])
   })
 
   test.each([
-    ['access_log', 'warn', 'no access_log reports'],
-    ['set \\$gitcache_upstream', 'fail', '$gitcache_upstream is not set'],
-    ['js_import', 'fail', 'gitcache-http.conf is not included'],
-    ['location /', 'fail', 'gitcache-location.conf is not included'],
-  ])('%s', (directive, level, text) => {
-    const dump = RIGHT.replace(new RegExp(`^(\\s*)(${directive})`, 'm'), '$1# $2')
-    expect(dump).not.toBe(RIGHT)
-    expect(found(dump)).toEqual([
-      expect.objectContaining({ level, text: expect.stringContaining(text) }),
+    ['a regex without an end', 'location / {', String.raw`location ~ \.git/ {`],
+    ['a condition in the server', '# here', 'if ($http_user_agent ~* bot) { return 403; }'],
+    [
+      'a location beside it',
+      '# here',
+      'location /x { set $y z; if ($y) { return 403; } access_log off; }',
+    ],
+    ['a map in its place', 'set $gitcache_upstream http://forge;', ''],
+  ])('%s is right', (_, from, to) => {
+    const map = 'map $uri $gitcache_upstream { ~^/a/ http://forge; }\n    include sites'
+    const dump = RIGHT.replace(from, () => to)
+    expect(found(to === '' ? dump.replace('include sites', map) : dump)).toEqual([])
+  })
+
+  test('a second server without its own', () => {
+    const second =
+      'server { listen 81; location /b/ { include gitcache/gitcache-location.conf; } }\n'
+    const texts = found(
+      RIGHT.replace('# configuration file /etc/nginx/gitcache/gitcache-location', `${second}$&`)
+    )
+    expect(texts.map(({ text }) => text)).toEqual([
+      '$gitcache_upstream is not set for location /b/ of server 81: its fetches get 500',
+    ])
+  })
+
+  test('what cannot be read is said', () => {
+    const lua = 'content_by_lua_block { if x then y = "}" end -- it\'s }'
+    expect(checkPlaces(RIGHT.replace('# here', lua))).toEqual([
+      expect.objectContaining({ level: 'warn', text: expect.stringContaining('where') }),
     ])
   })
 })

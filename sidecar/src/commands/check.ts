@@ -12,6 +12,7 @@ import { UserError } from '../errors.ts'
 import { askKept } from '../upstream-http.ts'
 import { VERSION } from '../version.ts'
 import { askNjsVersion } from './ask-njs.ts'
+import { checkPlaces } from './check-places.ts'
 import { findNginx, type Nginx } from './find-nginx.ts'
 import { usableGit } from './git-version.ts'
 import { canReach, findUser } from './users.ts'
@@ -52,6 +53,7 @@ async function checkNginx(dump: string, nginx: Nginx, upstreams: Upstream[]): Pr
     checkNjs(await askNjsVersion(nginx), configuration),
     checkVersions(dump),
     ...checkConfiguration(configuration, upstreams),
+    ...checkPlaces(dump),
     ...checkReach(configuration, nginx),
   ]
 }
@@ -141,7 +143,7 @@ export function checkConfiguration(dump: string, upstreams: Upstream[] = []): Fi
     ]
   }
   const names = upstreams.map(({ name }) => name)
-  return [...checkUpstreamNames(dump, names), checkReports(dump)]
+  return checkUpstreamNames(dump, names)
 }
 
 function checkVersions(dump: string): Finding {
@@ -164,16 +166,11 @@ function checkUpstreamNames(dump: string, names: string[]): Finding[] {
       ...(match[1] ?? '').matchAll(/(https?:\/\/[^\s";]+)/g),
     ]),
   ].map((match) => match[1] ?? '')
-  if (values.filter(Boolean).length === 0) {
-    return [
-      {
-        level: 'fail',
-        text: '$gitcache_upstream is not set: everything passes',
-        fix: 'set $gitcache_upstream http://NAME; in the server, as in your proxy_pass',
-      },
-    ]
-  }
   const given = values.filter(Boolean)
+  if (given.length === 0) {
+    // For each place where it is wanted: checkPlaces.
+    return []
+  }
   // What has a variable in it is known only to nginx.
   const unknown = names.filter(
     (name) => !given.some((value) => value === name || value.includes('$'))
@@ -215,16 +212,6 @@ function checkName(value: string, dump: string): Finding {
         level: 'fail',
         text: `$gitcache_upstream ${value} needs a resolver`,
         fix: `write upstream ${host} { server …; } and ${scheme}://${host} without a port, or a resolver line`,
-      }
-}
-
-function checkReports(dump: string): Finding {
-  return dump.includes('gitcache_report if=')
-    ? { level: 'ok', text: 'hits are reported to the sidecar' }
-    : {
-        level: 'warn',
-        text: 'no access_log reports to the sidecar',
-        fix: 'its metrics stay at 0; see "Metrics" in the README',
       }
 }
 

@@ -48,7 +48,8 @@ const ROWS: Row[] = [
   {
     name: 'no $gitcache_upstream',
     edit: "sed -i '/map .*gitcache_upstream/d; /set .gitcache_upstream/d' nginx.conf",
-    line: /^fail \$gitcache_upstream is not set: everything passes: set \$gitcache_upstream/m,
+    fails: 4,
+    line: /^fail \$gitcache_upstream is not set for location \/fault\/ of server \S+: its fetches get 500: set \$gitcache_upstream/m,
   },
   {
     name: 'a name that needs a resolver',
@@ -58,7 +59,12 @@ const ROWS: Row[] = [
   {
     name: 'nobody reports hits',
     edit: "sed -i '/access_log syslog/d' nginx.conf",
-    line: /^warn no access_log reports to the sidecar: /m,
+    line: /^warn no access_log reports to the sidecar for location \/fault\/ of server \S+: /m,
+  },
+  {
+    name: 'a condition that nginx gives to no nested location',
+    edit: "sed -i 's|location /fault/ {|& if ($http_x_key != sesame) { return 403; }|' nginx.conf",
+    line: /^fail `if \(\$http_x_key != sesame\)` in location \/fault\/ of server \S+ does not hold for git-upload-pack: put it in the server, or use auth_request/m,
   },
   {
     name: 'no sidecar',
