@@ -11,7 +11,7 @@ import { LRUCache } from 'lru-cache'
 import pLimit from 'p-limit'
 import { type Faults, isForNow } from './faults.ts'
 import type { Layout } from './layout.ts'
-import { packSum } from './pack-check.ts'
+import { checksum } from './pack-check.ts'
 import { packData } from './pack-data.ts'
 import { type AnswerName, readAnswerName, type Store, shardsOf } from './store.ts'
 
@@ -138,7 +138,7 @@ async function looksWhole(file: string): Promise<boolean> {
 export async function isWhole(file: string): Promise<boolean> {
   try {
     if (!(await looksWhole(file))) return false
-    const sums = [packSum('sha1'), packSum('sha256')]
+    const sums = [checksum('sha1'), checksum('sha256')]
     for await (const piece of packData(createReadStream(file))) {
       for (const sum of sums) sum.push(piece)
     }

@@ -28,6 +28,8 @@ interface Option {
   /** The one command that it is for; any but purge without. */
   of?: CommandName
   value: string
+  /** A file or directory, which git, nginx and the sidecar of `run` read from other directories than this. */
+  isPath?: boolean
   multiple?: boolean
   default?: string
 }
@@ -41,6 +43,7 @@ export const OPTIONS = {
   },
   data: {
     value: 'DIR',
+    isPath: true,
     help: `packs and mirrors; default ${DEFAULT_DATA} (run by a user: ~/.cache/nginx-git-cache)`,
   },
   listen: { of: 'run', value: 'ADDRESS', help: 'where nginx listens', default: '127.0.0.1:8080' },
@@ -58,6 +61,7 @@ export const OPTIONS = {
   'secret-file': {
     of: 'serve',
     value: 'FILE',
+    isPath: true,
     help: 'shared secret of at least 32 bytes, for TCP',
   },
   admin: { value: 'ADDRESS', help: 'listener of /metrics, /healthz and /readyz' },
@@ -66,9 +70,13 @@ export const OPTIONS = {
     value: 'ADDRESS',
     help: "UDP address that nginx's access_log syslog: reports to",
   },
-  'ca-file': { value: 'FILE', help: 'certificates that upstreams are verified with' },
-  'client-cert': { value: 'FILE', help: 'TLS client certificate for upstreams' },
-  'client-key': { value: 'FILE', help: 'its key' },
+  'ca-file': {
+    value: 'FILE',
+    isPath: true,
+    help: 'certificates that upstreams are verified with',
+  },
+  'client-cert': { value: 'FILE', isPath: true, help: 'TLS client certificate for upstreams' },
+  'client-key': { value: 'FILE', isPath: true, help: 'its key, where it is not in the same file' },
   proxy: { value: 'URL', help: 'HTTP proxy to reach upstreams by' },
   'git-processes': { value: 'N', help: 'git processes at once, default the number of cores' },
   'make-mirrors': {
@@ -80,7 +88,11 @@ export const OPTIONS = {
     value: 'BYTES',
     help: 'of packs, mirrors and temporary files, like 20g; default half of the file system, 5 % of which stay free in any case',
   },
-  'queue-length': { value: 'N', help: 'requests that may wait for one', default: '200' },
+  'queue-length': {
+    value: 'N',
+    help: 'requests that may wait for a git process',
+    default: '200',
+  },
   'per-client': {
     value: 'N',
     help: 'answers that are made for one client address at once',
@@ -112,6 +124,7 @@ export const OPTIONS = {
   'nginx-conf': {
     of: 'check',
     value: 'FILE',
+    isPath: true,
     help: 'your nginx.conf',
     default: '/etc/nginx/nginx.conf',
   },
@@ -149,9 +162,19 @@ export function readOptions(
       )
     }
     const value = flag?.map(String) ?? readTwin(OPTIONS[name], env[twinOf(name)])
-    if (value !== undefined) raw[name] = value
+    if (value !== undefined) raw[name] = isPath(name) ? value.map(resolved) : value
   }
   return { raw, operands: positionals }
+}
+
+function isPath(name: Name): boolean {
+  const { isPath }: Option = OPTIONS[name]
+  return isPath === true
+}
+
+/** What is empty is no directory, and not this one either. */
+function resolved(file: string): string {
+  return file === '' ? '' : path.resolve(file)
 }
 
 const OF_PURGE: Name[] = ['data', 'log-level']
@@ -188,6 +211,14 @@ function masked(text: string): string {
   return text.replace(/^.*@/s, '***@').replace(/\?.*/s, '?***')
 }
 
+/** What parseArgs of node:util says, and what it means here. */
+const PROBLEMS: [RegExp, string][] = [
+  [/ambiguous/, 'needs a value (one that begins with a dash: --option=-value)'],
+  [/argument missing/, 'needs a value'],
+  [/does not take an argument/, 'takes no value'],
+  [/positional/, 'is no option, and nothing else is taken here'],
+]
+
 function parseFlags(
   argv: string[],
   options: NonNullable<Parameters<typeof parseArgs>[0]>['options'],
@@ -197,17 +228,28 @@ function parseFlags(
     return parseArgs({ args: argv, options: options ?? {}, strict: true, allowPositionals })
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error)
-    const name = /'([^']*)'/.exec(text)?.[1] ?? ''
-    const what = /argument missing|ambiguous/.test(text) ? 'needs a value' : 'no such option'
+    // As parseArgs shows it: `--upstream <value>`, `-x, --xyz`.
+    const name = (/'([^']*)'/.exec(text)?.[1] ?? '').replace(/ <value>$/, '')
+    const what = PROBLEMS.find(([said]) => said.test(text))?.[1] ?? 'no such option'
     throw new UserError('GITCACHE_OPTION', `${masked(name)}: ${what}`, 'see nginx-git-cache --help')
   }
 }
 
-const count = z.coerce.number().int().positive()
+/** Digits alone: not `0x10`, not `1e3`, not an empty string. */
+function number(pattern: RegExp, least: number, most: number, error: string) {
+  return z.string().regex(pattern, error).transform(Number).refine(within(least, most), error)
+}
+
+const within = (least: number, most: number) => (value: number) => value >= least && value <= most
+const WHOLE = /^\d{1,9}$/
+const DECIMAL = /^\d{1,9}(\.\d+)?$/
+
+const count = number(WHOLE, 1, 1e9, 'give a whole number from 1 on')
 /** A day: timers take no more than 24 of them, and some waits are ten times a setting. */
 const MAX_SECONDS = 86_400
-const seconds = z.coerce.number().positive().max(MAX_SECONDS)
-const days = z.coerce.number().positive()
+const SECONDS = `seconds, as a number up to ${MAX_SECONDS}`
+const seconds = number(DECIMAL, 0.001, MAX_SECONDS, `give ${SECONDS}`)
+const days = number(DECIMAL, 0.001, 1e9, 'give days, as a number')
 
 const address = z.string().refine(isAddress, 'give HOST:PORT, like 127.0.0.1:7420')
 
@@ -221,18 +263,24 @@ function bytesOf(text: string): number {
 
 const bytes = z
   .string()
-  .regex(/^[1-9][0-9]*[kmgt]?$/i, 'give bytes, or a number with k, m, g or t behind it, as 20g')
+  .regex(
+    /^[1-9][0-9]{0,14}[kmgt]?$/i,
+    'give bytes, or a number with k, m, g or t behind it, as 20g'
+  )
   .transform(bytesOf)
 
+/** unix(7), less the zero at the end. */
+const MAX_SOCKET_NAME = 107
+
+function isSocketName(file: string): boolean {
+  return Buffer.byteLength(file) <= MAX_SOCKET_NAME
+}
+
 const schema = z.object({
-  // git reads what is written into a view's alternates from where the view lies.
-  data: z
-    .string()
-    .min(1)
-    .transform((dir) => path.resolve(dir)),
+  data: z.string().min(1, 'give a directory'),
   socket: z.union(
-    [z.string().startsWith('/'), address],
-    'give a path that begins with /, or HOST:PORT'
+    [z.string().regex(/^\//).refine(isSocketName), address],
+    `give a path that begins with / and has at most ${MAX_SOCKET_NAME} bytes, or HOST:PORT`
   ),
   socketGroup: z.string().optional(),
   secret: z.string(),
@@ -250,7 +298,7 @@ const schema = z.object({
   maxWait: seconds,
   commitAfter: seconds,
   stallAfter: seconds,
-  drain: z.coerce.number().nonnegative().max(MAX_SECONDS),
+  drain: number(DECIMAL, 0, MAX_SECONDS, `give ${SECONDS}`),
   keepMirrors: days,
   maxBody: bytes,
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent']),
@@ -272,7 +320,7 @@ export function serveConfig(raw: RawOptions): Config {
     clientCert: one(raw, 'client-cert'),
     clientKey: one(raw, 'client-key'),
     proxy: one(raw, 'proxy'),
-    gitProcesses: one(raw, 'git-processes') ?? availableParallelism(),
+    gitProcesses: one(raw, 'git-processes') ?? String(availableParallelism()),
     cacheSize: one(raw, 'cache-size') ?? null,
     makeMirrors: one(raw, 'make-mirrors'),
     queueLength: one(raw, 'queue-length'),
@@ -353,26 +401,31 @@ function readSecret(file: string | undefined): string {
   }
 }
 
-/** git and nginx read it from other directories than this. */
-function fileOf(raw: RawOptions, name: Name): string | undefined {
-  const file = one(raw, name)
-  return file === undefined ? undefined : path.resolve(file)
-}
-
 /** Without a name, the address is the name, byte for byte, as nginx compares them. */
 export function readUpstreams(raw: RawOptions): Upstream[] {
-  return (raw.upstream ?? []).map((text) => {
+  const upstreams = (raw.upstream ?? []).map((text) => {
     const named = /^(https?:\/\/[A-Za-z0-9._:[\]-]+)=(.+)$/.exec(text)
     const url = checkedUrl(named?.[2] ?? text)
     return {
       name: named?.[1] ?? text.replace(/\/+$/, ''),
       url,
-      caFile: fileOf(raw, 'ca-file'),
-      clientCert: fileOf(raw, 'client-cert'),
-      clientKey: fileOf(raw, 'client-key'),
+      caFile: one(raw, 'ca-file'),
+      clientCert: one(raw, 'client-cert'),
+      // As nginx and git take one file with both.
+      clientKey: one(raw, 'client-key') ?? one(raw, 'client-cert'),
       proxy: one(raw, 'proxy'),
     }
   })
+  const names = upstreams.map(({ name }) => name)
+  const twice = names.find((name, i) => names.indexOf(name) !== i)
+  if (twice !== undefined) {
+    throw new UserError(
+      'GITCACHE_UPSTREAM',
+      `--upstream is given twice for ${masked(twice)}`,
+      'give each NAME once'
+    )
+  }
+  return upstreams
 }
 
 function checkedUrl(text: string): string {

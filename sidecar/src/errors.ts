@@ -15,10 +15,12 @@ export class UserError extends Error {
   }
 }
 
-export function cannotListen(flag: string, address: string, error: Error): UserError {
-  return new UserError(
-    'GITCACHE_LISTEN',
-    `${flag} ${address}: ${error.message}`,
-    'give another address'
-  )
+export function cannotListen(
+  flag: string,
+  address: string,
+  error: NodeJS.ErrnoException
+): UserError {
+  // The kernel's words end with the address.
+  const why = error.code === 'EADDRINUSE' ? 'is taken' : error.message
+  return new UserError('GITCACHE_LISTEN', `${flag} ${address}: ${why}`, 'give another address')
 }

@@ -63,6 +63,9 @@ async function main(argv: string[]): Promise<void> {
   await COMMANDS[name].act(raw, operands)
 }
 
+// Who reads what we say may go away (`run | head`): nothing ends by that.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
+
 try {
   await main(process.argv.slice(2))
   process.exit()

@@ -3,11 +3,11 @@
  * git copies from a pack what it has not looked at. Each of git's large files ends with a checksum
  * of all before it: gitformat-pack(5), gitformat-commit-graph(5).
  */
-import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { readdir, readFile, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { type MirrorName, NAME_FILE, refsAreWhole } from './mirror.ts'
+import { checksum } from './pack-check.ts'
 
 const SEALED = /\.(pack|idx|rev|bitmap|mtimes|graph)$|\/multi-pack-index$|\/commit-graph$/
 /** What a git that was killed leaves behind: locks, and halves of files. */
@@ -47,16 +47,7 @@ function absent(error: NodeJS.ErrnoException): string {
 
 /** Reads the whole file, a piece at a time, so that others get their turn. */
 async function endsWithChecksum(file: string, format: MirrorName['format']): Promise<boolean> {
-  const hash = createHash(format)
-  const length = format === 'sha1' ? 20 : 32
-  let last: Buffer = Buffer.alloc(0)
-  for await (const piece of createReadStream(file, {
-    highWaterMark: PIECE,
-  }) as AsyncIterable<Buffer>) {
-    const bytes = Buffer.concat([last, piece])
-    const end = Math.max(0, bytes.length - length)
-    hash.update(bytes.subarray(0, end))
-    last = bytes.subarray(end)
-  }
-  return last.length === length && hash.digest().equals(last)
+  const sum = checksum(format)
+  for await (const piece of createReadStream(file, { highWaterMark: PIECE })) sum.push(piece)
+  return sum.isRight()
 }

@@ -21,7 +21,7 @@ export async function checkPack(
   format: ObjectFormat,
   wants: string[]
 ): Promise<PackVerdict> {
-  const sum = packSum(format)
+  const sum = checksum(format)
   let beginning = Buffer.alloc(0)
   for await (const piece of pack) {
     sum.push(piece)
@@ -34,8 +34,8 @@ export async function checkPack(
   return holds(beginning, format, wants) ? 'sound' : 'unsure'
 }
 
-/** Whether the end of a pack is the checksum of all before it. */
-export function packSum(format: ObjectFormat) {
+/** Whether the end of a file of git (a pack, an index, a commit-graph) is the checksum of all before it. */
+export function checksum(format: ObjectFormat) {
   const length = CHECKSUM_LENGTH[format]
   const hash = createHash(format)
   let last: Buffer = Buffer.alloc(0)

@@ -16,7 +16,7 @@ export interface Reports {
 export interface ReportParts {
   metrics: Metrics
   budget: Pick<Budget, 'used'>
-  /** Called with the key of an answer that nginx did not send all of. */
+  /** Called with the key of an answer that nginx did not send, or not all of. */
   suspect(key: string): void
 }
 
@@ -37,8 +37,10 @@ export async function startReports(
     const [, result = '', bytes, seconds, completion, key] = match
     metrics.report(result, Number(bytes), Number(seconds))
     if (key === undefined) return
-    budget.used(key)
-    if (result === 'hit' && completion !== 'OK') suspect(key)
+    const isHit = result === 'hit'
+    if (isHit) budget.used(key)
+    // Not all of it was sent, or nginx could not even open it.
+    if ((isHit && completion !== 'OK') || result === 'pass; reason=store') suspect(key)
   })
   await new Promise<void>((resolve, reject) => {
     socket.once('error', (error) => reject(cannotListen('--reports', address, error)))

@@ -10,8 +10,8 @@ import { holdName } from '../../njs/src/git/retry-after.ts'
 import { type Layout, temporaryName } from './layout.ts'
 
 export interface Store {
-  /** Called with each answer that is stored, and its bytes. */
-  onStored: (key: string, bytes: number, repository: string) => void
+  /** Called with each answer that is stored, its bytes, and whose it is (repositoryTag). */
+  onStored: (key: string, bytes: number, tag: string) => void
   /** Called with each answer that is removed, whoever does. */
   onRemoved: (key: string) => void
   has(key: string): Promise<boolean>
@@ -19,7 +19,8 @@ export interface Store {
   fileOf(key: string): string
   /** A new file under tmp/, to be written and then committed or dropped. */
   create(repository: string): Promise<SpoolFile>
-  remove(key: string, repository: string): Promise<void>
+  /** `tag`: whose it is. */
+  remove(key: string, tag: string): Promise<void>
   /** Tells nginx that an upstream is to be left alone for so many seconds. */
   hold(upstream: string, seconds: number): Promise<void>
   /** Removes all answers of a repository, those on their way too. Returns how many there were. */

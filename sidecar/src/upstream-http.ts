@@ -1,4 +1,4 @@
-/** Asks upstream over HTTP for requests that njs does not read: the sidecar's `Upstream`. */
+/** Upstream over HTTP: probes and tags for requests that njs does not read, its own answers, and the connections. */
 import { randomBytes } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
 import type { IncomingHttpHeaders } from 'node:http'

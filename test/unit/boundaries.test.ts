@@ -75,6 +75,13 @@ describe('sidecar', () => {
     expect(spawning.filter((file) => !allowed.test(file))).toEqual([])
   })
 
+  test('nobody but git.ts runs git', () => {
+    const running = filesWhere(sidecar, (code) =>
+      /(spawn|spawnSync|execFile|execFileSync|fork)\(\s*\[?'git'/.test(code)
+    )
+    expect(running.filter((file) => file !== 'sidecar/src/git.ts')).toEqual([])
+  })
+
   test('of njs it takes the core alone', () => {
     const taken = sidecar.flatMap(([, code]) =>
       imports(code).filter((from) => from.includes('/njs/'))

@@ -170,6 +170,18 @@ describe('refused', () => {
       ['--cache-size lots', 'as 20g', 'GITCACHE_CONFIG'],
     ],
     [['--max-wait=-1'], ['--max-wait -1', 'GITCACHE_CONFIG']],
+    [['--max-wait=5m'], ['--max-wait 5m: give seconds', 'GITCACHE_CONFIG']],
+    [['--git-processes=0x10'], ['--git-processes 0x10: give a whole number', 'GITCACHE_CONFIG']],
+    [
+      ['--git-processes', '-3'],
+      ['--git-processes: needs a value', '=-value', 'GITCACHE_OPTION'],
+    ],
+    [['--queue-length'], ['--queue-length: needs a value', 'GITCACHE_OPTION']],
+    [[`--socket=/${'s'.repeat(107)}`], ['107 bytes', 'GITCACHE_CONFIG']],
+    [
+      ['--upstream=http://a=http://b', '--upstream=http://a=http://c'],
+      ['twice for http://a', 'GITCACHE_UPSTREAM'],
+    ],
     // What setTimeout cannot take it takes for nothing at all.
     [['--max-wait=9999999'], ['--max-wait 9999999', 'GITCACHE_CONFIG']],
     [['--drain=9999999'], ['--drain 9999999', 'GITCACHE_CONFIG']],

@@ -1,5 +1,5 @@
 /** The README's table of reasons is the closed table, and versions are named once. */
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { REASONS } from '../../njs/src/git/reasons.ts'
@@ -22,6 +22,17 @@ test('the README lists each pass reason (UPDATE_README=1 writes them)', () => {
   )
   if (process.env.UPDATE_README) writeFileSync(path.join(root, 'README.md'), written)
   expect(readme === written || process.env.UPDATE_README === '1').toBe(true)
+})
+
+test('the README has each code that is said', () => {
+  const dir = path.join(root, 'sidecar/src')
+  const sources = readdirSync(dir, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) => read(`sidecar/src/${name}`))
+  const codes = new Set(sources.join('').match(/(?<=')GITCACHE_[A-Z_]+(?=')/g))
+  expect(codes.size).toBeGreaterThan(15)
+  const readme = read('README.md')
+  expect([...codes].filter((code) => !readme.includes(`\`${code}\``))).toEqual([])
 })
 
 test('the include files name the version of package.json', () => {

@@ -50,12 +50,17 @@ test('a hit is used; one that nginx could not send whole is looked at', async ()
   expect(suspected).toEqual([KEY])
 })
 
+test('one that nginx could not open is looked at, and was not used', async () => {
+  await report(line(`pass; reason=store\t581\t0.1\tOK\t/packs/ab/${KEY}`))
+  expect({ used, suspected }).toEqual({ used: [], suspected: [KEY] })
+})
+
 test.each([
   ['a name that climbs', `hit\t1\t0.1\t-\t/packs/../../etc/passwd`],
   ['a key and more', `hit\t1\t0.1\t-\t/packs/ab/${KEY}/../../../etc/passwd`],
   ['a key in upper case', `hit\t1\t0.1\t-\t/packs/ab/${KEY.toUpperCase()}`],
   ['a key that is too short', `hit\t1\t0.1\t-\t/packs/ab/${KEY.slice(1)}x`],
-  ['a pass that names a file', `pass; reason=path\t1\t0.1\t-\t`],
+  ['a pass that names a file', `pass; reason=path\t1\t0.1\t-\t/packs/ab/${KEY}`],
   ['a completion that is none', `hit\t1\t0.1\tMAYBE\t/packs/ab/${KEY}`],
   ['no report at all', 'GET / HTTP/1.1'],
 ])('%s touches no answer', async (_, text) => {

@@ -1,11 +1,12 @@
 /** What `serve` does not take over from others: a directory, a socket, a file. */
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import path from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { serve } from '../../sidecar/src/commands/serve.ts'
 import { takeControl } from '../../sidecar/src/control.ts'
 import { scratch } from '../support/git.ts'
+import { listen } from '../support/listen.ts'
 
 const work = scratch()
 afterAll(work.remove)
@@ -34,6 +35,21 @@ test('a socket at which somebody listens stays', async () => {
 test('a socket in a directory that is not there', async () => {
   const line = await refusal('c', path.join(work.dir, 'none/s.sock'))
   expect(line).toMatch(/--socket \S+: its directory is not there: make its directory/)
+})
+
+test.each([
+  ['--admin', 'admin', 'GITCACHE_LISTEN'],
+  ['--socket-group', 'socket-group', 'GITCACHE_GROUP'],
+])('nothing says that it is there where %s will not do', async (_, option, code) => {
+  const taken = createServer()
+  const address = `127.0.0.1:${await listen(taken)}`
+  const socket = path.join(work.dir, `${option}.sock`)
+  const given = option === 'admin' ? address : 'no-such-group'
+  const data = [path.join(work.dir, option)]
+  const error = await serve({ upstream, data, socket: [socket], [option]: [given] }).catch((e) => e)
+  expect(error.line()).toContain(code)
+  expect(existsSync(socket)).toBe(false)
+  taken.close()
 })
 
 test('a data directory that cannot be made', async () => {

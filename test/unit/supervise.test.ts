@@ -55,3 +55,20 @@ test('its pid cannot be written down: it runs all the same', async () => {
   await sidecar.stop()
   expect(children[0]?.signalCode).toBe('SIGTERM')
 })
+
+test('it refuses to start as it was told: once, and it is not tried again', async () => {
+  const said: string[] = []
+  let lives = 0
+  const start = () => {
+    lives += 1
+    return spawn('sh', ['-c', 'exit 2'])
+  }
+  const sidecar = supervise(
+    start,
+    (line) => said.push(line),
+    () => {}
+  )
+  expect(await sidecar.refused).toBe('refused')
+  await sidecar.stop()
+  expect([lives, said]).toEqual([1, []])
+})

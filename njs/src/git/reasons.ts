@@ -13,7 +13,8 @@ export const REASONS = {
   conditional: 'A header asks for a part of the answer or for it under a condition.',
   'auth-scheme': 'Credentials of another scheme than Basic or Bearer may be spent by a probe.',
   path: 'The path is not a plain path of unreserved characters, or has a query.',
-  'no-upstream': '$gitcache_upstream is empty, or the sidecar does not know that upstream.',
+  'no-upstream':
+    'The sidecar does not know that upstream; where $gitcache_upstream is empty the pass is a 500.',
   body: 'The body does not parse as a request of its protocol version.',
   'body-size': 'The body, or what it inflates to, is larger than the limit.',
   gzip: 'The gzip body is damaged, or announces more than the limit.',

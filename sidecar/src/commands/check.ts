@@ -25,7 +25,7 @@ export interface Finding {
 
 export async function check(raw: RawOptions): Promise<void> {
   const nginx = findNginx()
-  const conf = path.resolve(one(raw, 'nginx-conf') ?? '/etc/nginx/nginx.conf')
+  const conf = one(raw, 'nginx-conf') ?? ''
   const dump = dumpConfiguration(nginx, conf)
   const upstreams = readUpstreams(raw)
   const findings: Finding[] = [

@@ -13,14 +13,16 @@ export interface Nginx {
   user: string
 }
 
+/** Which a user's PATH lacks. */
+const PLACES = ['/usr/sbin', '/usr/local/sbin', '/usr/local/nginx/sbin']
+
 export function findNginx(): Nginx {
-  const binary = ['/usr/sbin/nginx', '/usr/local/sbin/nginx', '/usr/local/nginx/sbin/nginx'].find(
-    existsSync
-  )
+  const named = (process.env.PATH ?? '').split(':').filter(Boolean)
+  const binary = [...named, ...PLACES].map((dir) => path.join(dir, 'nginx')).find(existsSync)
   if (binary === undefined) {
     throw new UserError(
       'GITCACHE_NGINX',
-      'nginx was not found',
+      'nginx was not found, in PATH or its usual places',
       'apt-get install nginx libnginx-mod-http-js'
     )
   }

@@ -127,6 +127,6 @@ function clientCertificate({ clientCert, clientKey }: Target): string {
   return clientCert === undefined
     ? ''
     : `            proxy_ssl_certificate ${clientCert};
-            proxy_ssl_certificate_key ${clientKey ?? clientCert};
+            proxy_ssl_certificate_key ${clientKey};
 `
 }

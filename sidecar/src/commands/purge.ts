@@ -1,5 +1,5 @@
 /** `nginx-git-cache purge REPOSITORY`: a leaked secret, a legal removal. Gone at once, also while it is read. */
-import { existsSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { parseRepositoryPath, repositoryId } from '../../../njs/src/git/repository-path.ts'
 import { DEFAULT_DATA, one, type RawOptions } from '../config.ts'
 import { type Purged, purgeBySidecar, takeControl } from '../control.ts'
@@ -24,9 +24,7 @@ export function readRepository(text: string): string {
 
 export async function purge(raw: RawOptions, repositories: string[]): Promise<void> {
   const data = one(raw, 'data') ?? DEFAULT_DATA
-  if (!existsSync(layout(data).packs)) {
-    throw new UserError('GITCACHE_DATA', `--data ${data} holds no cache`, "give the sidecar's")
-  }
+  checkData(data)
   if (repositories.length === 0) {
     throw new UserError(
       'GITCACHE_REPOSITORY',
@@ -48,6 +46,22 @@ export async function purge(raw: RawOptions, repositories: string[]): Promise<vo
       `nothing was kept of ${unknown.join(', ')}`,
       'look at the spelling: give it as upstream has it'
     )
+  }
+}
+
+/** Whoever may not look into it does not know that nothing is there. */
+function checkData(data: string): void {
+  try {
+    statSync(layout(data).packs)
+  } catch (error) {
+    const isThere = (error as NodeJS.ErrnoException).code === 'EACCES'
+    throw isThere
+      ? new UserError(
+          'GITCACHE_DATA',
+          `--data ${data} cannot be entered`,
+          "run it as the sidecar's user, or as root"
+        )
+      : new UserError('GITCACHE_DATA', `--data ${data} holds no cache`, "give the sidecar's")
   }
 }
 

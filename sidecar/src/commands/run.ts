@@ -28,7 +28,7 @@ export async function run(raw: RawOptions): Promise<void> {
   checkForNginx(raw, given)
   const nginx = findNginx()
   const listen = await checkListen(one(raw, 'listen') ?? '')
-  const data = path.resolve(one(raw, 'data') ?? defaultData())
+  const data = one(raw, 'data') ?? defaultData()
   const user = process.getuid?.() === 0 ? findUser(nginx.user) : null
   const dirs = await makeDirectories(data, user)
   await refuseIfInUse(data)
@@ -49,7 +49,7 @@ export async function run(raw: RawOptions): Promise<void> {
   )
   const web = spawnChild(nginx.binary, nginxArgs(dirs), process.env)
   const ended = new Promise<'nginx'>((resolve) => web.once('exit', () => resolve('nginx')))
-  const over = Promise.race([stop, ended])
+  const over = Promise.race([stop, ended, sidecar.refused])
   // nginx -t has left an empty one; nginx writes it when it listens.
   const pid = path.join(dirs.run, 'nginx.pid')
   const up = () => !!statSync(pid, { throwIfNoEntry: false })?.size && existsSync(dirs.socket)
@@ -60,6 +60,9 @@ export async function run(raw: RawOptions): Promise<void> {
   await sidecar.stop()
   sample?.close()
   await leaveNothing(dirs)
+  if (first === 'refused') {
+    throw new UserError('GITCACHE_COMMAND', 'the sidecar did not start', 'see its line above')
+  }
   if (first === 'nginx') {
     throw new UserError(
       'GITCACHE_NGINX',

@@ -128,10 +128,11 @@ export async function serve(raw: RawOptions): Promise<void> {
     requests,
     faults,
   })
-  const removeSocket = await listen(server, config)
   const suspect = openSuspects(dirs, store, faults)
   const admin = await startAdmin(config.admin, { dirs, metrics })
   const reports = await startReports(config.reports, { metrics, budget, suspect })
+  // Last: by the socket it is seen that we are there.
+  const removeSocket = await listen(server, config)
   const purge = async (repository: string): Promise<Purged> => {
     await shown
     const cut = jobs.abort(repository)
@@ -214,10 +215,11 @@ async function listen(
     await listenOn(server, host, port).catch((error) => refuse(socket, error))
     return async () => {}
   }
+  const group = socketGroup === undefined ? null : groupId(socketGroup)
   await removeOldSocket(socket)
   await listenPrivately(server, socket).catch((error) => refuse(socket, error))
-  if (socketGroup !== undefined) {
-    await chown(socket, -1, groupId(socketGroup))
+  if (group !== null) {
+    await chown(socket, -1, group)
     await chmod(socket, 0o660)
   }
   const { ino } = await lstat(socket)

@@ -1,5 +1,6 @@
 /** Keeps a child process running: restarted with growing pauses, stopped for good on request. */
 import { type ChildProcess, spawn } from 'node:child_process'
+import { withResolvers } from '../resolvers.ts'
 import type { User } from './users.ts'
 
 const FIRST_PAUSE = 250
@@ -8,8 +9,13 @@ const LONGEST_PAUSE = 30_000
 const STABLE = 60_000
 const KILL_AFTER = 5000
 
+/** Exit status of a command that will not start as it was given: main.ts. */
+const REFUSED = 2
+
 export interface Supervised {
   stop(): Promise<void>
+  /** Resolves where its first life ends with REFUSED: it is not tried again. */
+  refused: Promise<'refused'>
 }
 
 export function supervise(
@@ -23,15 +29,21 @@ export function supervise(
     timer: undefined as NodeJS.Timeout | undefined,
   }
   let child: ChildProcess | null = null
+  let lives = 0
+  const refused = withResolvers<'refused'>()
   launch()
 
   /** Whatever goes wrong here, nginx goes on: it is tried again. */
   function launch(): void {
     const begun = Date.now()
     child = null
+    lives += 1
     try {
       child = start()
-      child.once('exit', (code, signal) => again(begun, `ended (${signal ?? code})`))
+      child.once('exit', (code, signal) => {
+        if (code === REFUSED && lives === 1) refused.resolve('refused')
+        else again(begun, `ended (${signal ?? code})`)
+      })
       // Where it could not be started there is no exit.
       child.on('error', ({ message }) => {
         if (child?.pid === undefined) again(begun, `does not start (${message})`)
@@ -52,6 +64,7 @@ export function supervise(
   }
 
   return {
+    refused: refused.promise,
     stop: async () => {
       state.stopped = true
       clearTimeout(state.timer)
