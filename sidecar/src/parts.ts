@@ -1,29 +1,67 @@
 /** What an answer is made with. */
-import type { LimitFunction } from 'p-limit'
+import pLimit, { type LimitFunction } from 'p-limit'
 import type { Logger } from 'pino'
 import type { Config } from './config.ts'
-import type { Confirm } from './confirm.ts'
+import { type Confirm, openConfirm } from './confirm.ts'
 import type { Faults } from './faults.ts'
-import type { GitLimit } from './git-limit.ts'
-import type { Jobs } from './jobs.ts'
+import { type GitLimit, gitLimit } from './git-limit.ts'
+import { type Jobs, openJobs } from './jobs.ts'
 import type { Layout } from './layout.ts'
 import type { Metrics } from './metrics.ts'
-import type { Mirrors } from './mirrors.ts'
-import type { Store } from './store.ts'
+import { type Mirrors, openMirrors } from './mirrors.ts'
+import { openStore, type Store } from './store.ts'
 
-export interface Parts {
+/** What all of it stands on. */
+export interface Ground {
   config: Config
   dirs: Layout
+  log: Logger
+  faults: Faults
+  metrics: Metrics
+}
+
+export interface Parts extends Ground {
   store: Store
   jobs: Jobs
   mirrors: Mirrors
   limit: GitLimit
+  /** Of mirrors that are repacked or looked at. */
+  idle: LimitFunction
   /** Of clones that become mirrors: who asks for the repository waits for these, and not for upkeep. */
   seeds: LimitFunction
   /** Of the checks of answers that become no mirror: never behind a mirror in the making. */
   checks: LimitFunction
   confirm: Confirm
-  log: Logger
-  faults: Faults
-  metrics: Metrics
+}
+
+/** Clones that are indexed for a mirror at once, and mirrors that are repacked or looked at. */
+const IDLE_PROCESSES = 2
+
+export function openParts(ground: Ground): Parts {
+  const { config, dirs, faults, metrics } = ground
+  const limit = gitLimit(config.gitProcesses, config.queueLength)
+  const store = openStore(dirs)
+  const idle = pLimit(IDLE_PROCESSES)
+  const mirrors = openMirrors({
+    dirs,
+    limit,
+    idle,
+    whenToMake: config.makeMirrors,
+    faults,
+    metrics,
+    shallow: (repository) => {
+      store.purge(repository).catch((error) => faults('GITCACHE_STORE', error))
+    },
+  })
+  return {
+    ...ground,
+    store,
+    jobs: openJobs(),
+    mirrors,
+    limit,
+    idle,
+    seeds: pLimit(IDLE_PROCESSES),
+    checks: pLimit(config.gitProcesses),
+    confirm: openConfirm(dirs, store, faults, mirrors.setShallow),
+  }
 }

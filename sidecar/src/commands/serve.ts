@@ -5,11 +5,10 @@ import type { Server } from 'node:http'
 import { connect, type Server as NetServer } from 'node:net'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import pLimit from 'p-limit'
 import { startAdmin } from '../admin.ts'
 import { checkAll, hideAfterBoot, openSuspects, showChecked } from '../answer-check.ts'
 import { openAnswers } from '../answers.ts'
-import { openBudget } from '../budget.ts'
+import { type Budget, openBudget } from '../budget.ts'
 import {
   type Config,
   isUnixSocket,
@@ -18,114 +17,52 @@ import {
   splitAddress,
   unknownTwins,
 } from '../config.ts'
-import { openConfirm } from '../confirm.ts'
-import { type Purged, takeControl } from '../control.ts'
+import { type Control, type Purged, takeControl } from '../control.ts'
 import { UserError } from '../errors.ts'
-import { openFaults } from '../faults.ts'
+import { type Faults, openFaults } from '../faults.ts'
 import { endAllGit, trackProcessGroups } from '../git.ts'
-import { gitLimit } from '../git-limit.ts'
-import { type Jobs, openJobs } from '../jobs.ts'
+import type { Jobs } from '../jobs.ts'
 import { openLargeRequests } from '../large-request.ts'
 import { emptyDirectory, type Layout, layout } from '../layout.ts'
 import { openLog } from '../log.ts'
 import { addGauges, createMetrics } from '../metrics.ts'
-import { openMirrors } from '../mirrors.ts'
+import { openParts, type Parts } from '../parts.ts'
 import { BACKLOG, listenPrivately } from '../private-socket.ts'
 import { startReports } from '../reports.ts'
 import { openRequestLog } from '../request-log.ts'
 import { createSidecarServer } from '../server.ts'
-import { openStore } from '../store.ts'
 import { startUpkeep } from '../upkeep.ts'
 import { makeDataDirectory } from './data-directory.ts'
 import { usableGit } from './git-version.ts'
 import { groupId } from './users.ts'
 
-/** Clones that are indexed for a mirror at once, and mirrors that are repacked or looked at. */
-const IDLE_PROCESSES = 2
 const DAY = 24 * 3600 * 1000
 
 export async function serve(raw: RawOptions): Promise<void> {
-  const config = serveConfig(raw)
-  if (config.upstreams.length === 0) {
-    throw new UserError(
-      'GITCACHE_UPSTREAM',
-      '--upstream is not given: every request would pass',
-      'give NAME=URL, NAME as $gitcache_upstream has it in nginx'
-    )
-  }
+  const config = checkedConfig(raw)
   // What nginx's user is to read he can, whatever umask we were started with.
   process.umask(0o027)
   const log = openLog(config.logLevel)
   const unknown = unknownTwins(process.env)
   if (unknown.length > 0) log.warn({ names: unknown }, 'no settings of ours: see --help')
-  const version = await usableGit()
-  const metrics = createMetrics({ git: version })
+  const git = await usableGit()
+  const metrics = createMetrics({ git })
   const faults = openFaults(log, metrics)
   const dirs = layout(config.data)
-  makeDataDirectory(config.data, Object.values(dirs))
-  const control = await takeControl(config.data)
-  // Before tmp/ is emptied: what the last life left behind may be writing there.
-  trackProcessGroups(path.join(dirs.run, 'git'))
-  await emptyDirectory(dirs.tmp)
-  await hideAfterBoot(dirs, faults)
-  const limit = gitLimit(config.gitProcesses, config.queueLength)
-  const store = openStore(dirs)
-  const idle = pLimit(IDLE_PROCESSES)
-  const mirrors = openMirrors({
-    dirs,
-    limit,
-    idle,
-    whenToMake: config.makeMirrors,
-    faults,
-    metrics,
-    shallow: (repository) => {
-      store.purge(repository).catch((error) => faults('GITCACHE_STORE', error))
-    },
-  })
-  const confirm = openConfirm(dirs, store, faults, mirrors.setShallow)
+  const control = await takeData(config, dirs, faults)
+  const parts = openParts({ config, dirs, log, faults, metrics })
+  const { store, mirrors, jobs, idle } = parts
   const shown = showChecked(dirs, faults).catch((error) => faults('GITCACHE_EVICT', error))
-  const budget = openBudget({
-    dirs,
-    store,
-    mirrors,
-    log,
-    faults,
-    metrics,
-    limit: config.cacheSize,
-    ready: shown,
-  })
-  store.onStored = budget.stored
-  store.onRemoved = budget.removed
-  addGauges(metrics, {
-    gitProcesses: limit.running,
-    gitQueue: limit.waiting,
-    sizes: budget.sizes,
-  })
-  const jobs = openJobs()
-  const answers = openAnswers({
-    config,
-    dirs,
-    store,
-    jobs,
-    mirrors,
-    limit,
-    seeds: pLimit(IDLE_PROCESSES),
-    checks: pLimit(config.gitProcesses),
-    confirm,
-    faults,
-    metrics,
-    log,
-  })
-  const large = openLargeRequests(config, answers)
-  const requests = openRequestLog(log)
+  const budget = watchBudget(parts, shown)
+  const answers = openAnswers(parts)
   let draining = false
   const server = createSidecarServer({
     isDraining: () => draining,
     answers,
     jobs,
-    large,
+    large: openLargeRequests(config, answers),
     secret: config.secret,
-    requests,
+    requests: openRequestLog(log),
     faults,
   })
   const suspect = openSuspects(dirs, store, faults)
@@ -133,33 +70,11 @@ export async function serve(raw: RawOptions): Promise<void> {
   const reports = await startReports(config.reports, { metrics, budget, suspect })
   // Last: by the socket it is seen that we are there.
   const removeSocket = await listen(server, config)
-  const purge = async (repository: string): Promise<Purged> => {
-    await shown
-    const cut = jobs.abort(repository)
-    const gone = await mirrors.purge(repository)
-    const answers = await store.purge(repository)
-    // What began between the first look and the last mirror's end was of what is gone now.
-    const removed = { answers, mirrors: gone, cut: cut + jobs.abort(repository) }
-    log.info({ repo: repository, ...removed }, 'purged')
-    return removed
-  }
-  control.serve((repository) =>
-    purge(repository).catch((error) => {
-      faults('GITCACHE_EVICT', error, { repo: repository })
-      throw error
-    })
-  )
+  control.serve((repository) => shown.then(() => purge(parts, repository)))
   const keepMirrors = config.keepMirrors * DAY
   const upkeep = startUpkeep({ mirrors, store, idle, faults, keepMirrors })
-  shown
-    .then(() => confirm.resume())
-    .then(() => checkAll(dirs, store, faults))
-    .then((answers) => log.info({ answers }, 'stored answers were read'))
-    .catch((error) => faults('GITCACHE_EVICT', error))
-  log.info(
-    { socket: config.socket, git: version, upstreams: config.upstreams.map((u) => u.name) },
-    'ready'
-  )
+  checkBehind(parts, shown)
+  log.info({ socket: config.socket, git, upstreams: config.upstreams.map((u) => u.name) }, 'ready')
 
   const stopped = await stopSignal()
   if (stopped === 'SIGTERM' && config.drain > 0) {
@@ -178,6 +93,76 @@ export async function serve(raw: RawOptions): Promise<void> {
   control.close()
   await removeSocket()
   await leaveNothing(dirs)
+}
+
+function checkedConfig(raw: RawOptions): Config {
+  const config = serveConfig(raw)
+  if (config.upstreams.length === 0) {
+    throw new UserError(
+      'GITCACHE_UPSTREAM',
+      '--upstream is not given: every request would pass',
+      'give NAME=URL, NAME as $gitcache_upstream has it in nginx'
+    )
+  }
+  return config
+}
+
+/** The data directory, for us alone, without what the last life has left under way. */
+async function takeData(config: Config, dirs: Layout, faults: Faults): Promise<Control> {
+  makeDataDirectory(config.data, Object.values(dirs))
+  const control = await takeControl(config.data)
+  // Before tmp/ is emptied: what the last life left behind may be writing there.
+  trackProcessGroups(path.join(dirs.run, 'git'))
+  await emptyDirectory(dirs.tmp)
+  await hideAfterBoot(dirs, faults)
+  return control
+}
+
+function watchBudget(parts: Parts, ready: Promise<void>): Budget {
+  const { config, dirs, store, mirrors, limit, log, faults, metrics } = parts
+  const budget = openBudget({
+    dirs,
+    store,
+    mirrors,
+    log,
+    faults,
+    metrics,
+    limit: config.cacheSize,
+    ready,
+  })
+  store.onStored = budget.stored
+  store.onRemoved = budget.removed
+  addGauges(metrics, {
+    gitProcesses: limit.running,
+    gitQueue: limit.waiting,
+    sizes: budget.sizes,
+  })
+  return budget
+}
+
+async function purge(parts: Parts, repository: string): Promise<Purged> {
+  const { jobs, mirrors, store, log, faults } = parts
+  try {
+    const cut = jobs.abort(repository)
+    const gone = await mirrors.purge(repository)
+    const answers = await store.purge(repository)
+    // What began between the first look and the last mirror's end was of what is gone now.
+    const removed = { answers, mirrors: gone, cut: cut + jobs.abort(repository) }
+    log.info({ repo: repository, ...removed }, 'purged')
+    return removed
+  } catch (error) {
+    faults('GITCACHE_EVICT', error, { repo: repository })
+    throw error
+  }
+}
+
+/** What the last life has left to be looked at, and then all that is stored. */
+function checkBehind({ confirm, dirs, store, log, faults }: Parts, shown: Promise<void>): void {
+  shown
+    .then(() => confirm.resume())
+    .then(() => checkAll(dirs, store, faults))
+    .then((answers) => log.info({ answers }, 'stored answers were read'))
+    .catch((error) => faults('GITCACHE_EVICT', error))
 }
 
 /** Who was told an id comes for it at once, or has hung up. Milliseconds. */
