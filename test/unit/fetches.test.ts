@@ -12,7 +12,7 @@ import { gitLimit } from '../../sidecar/src/git-limit.ts'
 import { createMetrics } from '../../sidecar/src/metrics.ts'
 import { fetchRefs, initMirror, NAME_FILE } from '../../sidecar/src/mirror.ts'
 import { openMirrors } from '../../sidecar/src/mirrors.ts'
-import { createSampleUpstream } from '../../sidecar/src/sample/http-backend.ts'
+import { gitBackend } from '../support/backend.ts'
 import { makeRepository, oidOf, scratch } from '../support/git.ts'
 import { prepareLayout } from '../support/layout.ts'
 import { listenForAll } from '../support/listen.ts'
@@ -23,13 +23,7 @@ afterAll(work.remove)
 const upstream = path.join(work.dir, 'upstream.git')
 beforeAll(() => makeRepository(upstream))
 let asked = 0
-const backend = createSampleUpstream({
-  root: work.dir,
-  logFile: path.join(work.dir, 'log'),
-  protectedPath: '/none/',
-  user: '',
-  password: '',
-})
+const backend = gitBackend(work.dir)
 backend.on('request', ({ url }) => {
   if (url?.includes('info/refs')) asked += 1
 })

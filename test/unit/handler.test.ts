@@ -6,6 +6,7 @@ import { keyOf } from '../../njs/src/git/key.ts'
 import { pktLine } from '../../njs/src/git/pkt-line.ts'
 import { packFile } from '../../njs/src/stored.ts'
 import { scratch } from '../support/git.ts'
+import { nginxRequest } from '../support/nginx-request.ts'
 import { sha256 } from '../support/scope.ts'
 import { FLUSH, fetchOf, oid, pkts, V2, v2, v2With } from '../support/wire.ts'
 
@@ -44,40 +45,15 @@ async function handle(
   variables: Record<string, string> = {},
   protocol = V2
 ) {
-  const asked: string[] = []
-  const went: string[] = []
-  const r = {
-    method: 'POST',
-    uri: '/a.git/git-upload-pack',
-    remoteAddress: '127.0.0.1',
-    headersIn: {
-      'Content-Type': 'application/x-git-upload-pack-request',
-      'Git-Protocol': protocol,
+  const { r, asked, went } = nginxRequest({
+    body,
+    headers: { 'Git-Protocol': protocol },
+    variables: { gitcache_packs: work.dir, ...variables },
+    reply: (location, time) => {
+      const given = answers[location]?.[time] ?? ''
+      return { body: typeof given === 'string' ? given : given() }
     },
-    headersOut: {},
-    requestBuffer: Buffer.from(body),
-    variables: {
-      request_uri: '/a.git/git-upload-pack',
-      request_id: 'id',
-      gitcache_base: '/a.git',
-      gitcache_enabled: 'on',
-      gitcache_upstream: 'http://u',
-      gitcache_packs: work.dir,
-      gitcache_max_tags: '5000',
-      gitcache_hold: '',
-      ...variables,
-    } as Record<string, string>,
-    error: () => {},
-    return: (status: number) => went.push(String(status)),
-    internalRedirect: (uri: string) => went.push(uri.split('/').at(-2) ?? ''),
-    subrequest: async (uri: string) => {
-      const location = uri.split('/').at(-2) ?? ''
-      const given = answers[location]?.[asked.filter((one) => one === location).length] ?? ''
-      asked.push(location)
-      const text = typeof given === 'string' ? given : given()
-      return { status: 200, headersOut: {}, responseBuffer: Buffer.from(text) }
-    },
-  }
+  })
   await uploadPack(r)
   return { went, asked, result: r.variables.gitcache_result }
 }

@@ -9,20 +9,14 @@ import { gitLimit } from '../../sidecar/src/git-limit.ts'
 import { createMetrics } from '../../sidecar/src/metrics.ts'
 import { fetchRefs, finishMirror, initMirror } from '../../sidecar/src/mirror.ts'
 import { discardMirror } from '../../sidecar/src/mirror-places.ts'
-import { createSampleUpstream } from '../../sidecar/src/sample/http-backend.ts'
+import { gitBackend } from '../support/backend.ts'
 import { git, makeRepository, oidOf, scratch } from '../support/git.ts'
 import { prepareLayout } from '../support/layout.ts'
 import { listenForAll } from '../support/listen.ts'
 
 const work = scratch()
 const upstream = path.join(work.dir, 'upstream.git')
-const backend = createSampleUpstream({
-  root: work.dir,
-  logFile: path.join(work.dir, 'log'),
-  protectedPath: '/none/',
-  user: '',
-  password: '',
-})
+const backend = gitBackend(work.dir)
 /** What upstream does, and how many gits have asked it since. */
 let does: 'answers' | 'is slow' | 'refuses' | 'hangs' | 'waits' = 'answers'
 let asked = 0

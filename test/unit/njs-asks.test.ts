@@ -5,6 +5,7 @@ import { gzipSync } from 'node:zlib'
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { holdName } from '../../njs/src/git/retry-after.ts'
 import { scratch } from '../support/git.ts'
+import { nginxRequest, type Reply } from '../support/nginx-request.ts'
 import { oid, V2, v2 } from '../support/wire.ts'
 
 /** By names that are no literals: njs's types know another Buffer than Node's. */
@@ -27,11 +28,6 @@ const TAGGED = v2([`want ${oid(1)}`, 'include-tag', 'done'])
 const PLAIN = v2([`want ${oid(1)}`, 'done'])
 const HOLD = path.join(work.dir, holdName('http://u'))
 
-interface Reply {
-  status?: number
-  headers?: Record<string, string>
-  body?: string | Buffer
-}
 type Replies = Record<string, Reply[]>
 
 async function handle(
@@ -40,48 +36,14 @@ async function handle(
   headers: Record<string, string> = {},
   variables: Record<string, string> = {}
 ) {
-  const asked: string[] = []
-  const sent: (string | Buffer)[] = []
-  const went: string[] = []
-  const r = {
-    method: 'POST',
-    uri: '/a.git/git-upload-pack',
-    remoteAddress: '127.0.0.1',
-    headersIn: {
-      'Content-Type': 'application/x-git-upload-pack-request',
-      'Git-Protocol': V2,
-      ...headers,
-    },
-    headersOut: {},
-    requestBuffer: Buffer.from(body as string),
-    variables: {
-      request_uri: '/a.git/git-upload-pack',
-      request_id: '0123456789abcdef0123456789abcdef',
-      gitcache_base: '/a.git',
-      gitcache_enabled: 'on',
-      gitcache_upstream: 'http://u',
-      gitcache_packs: work.dir,
-      gitcache_max_tags: '5000',
-      gitcache_hold: '',
-      ...variables,
-    } as Record<string, string>,
-    error: () => {},
-    return: (status: number) => went.push(String(status)),
-    internalRedirect: (uri: string) => went.push(uri.split('/').at(-2) ?? ''),
-    subrequest: async (uri: string, options: { body?: string | Buffer }) => {
-      const location = uri.split('/').at(-2) ?? ''
-      const given = replies[location]?.[asked.filter((one) => one === location).length]
-      asked.push(location)
-      sent.push(options.body ?? '')
-      return {
-        status: given?.status ?? 200,
-        headersOut: given?.headers ?? {},
-        responseBuffer: Buffer.from((given?.body ?? '') as string),
-      }
-    },
-  }
+  const { r, asked, sent, went } = nginxRequest({
+    body,
+    headers: { 'Git-Protocol': V2, ...headers },
+    variables: { gitcache_packs: work.dir, ...variables },
+    reply: (location, time) => replies[location]?.[time] ?? {},
+  })
   await uploadPack(r)
-  return { went, asked, sent: sent.map(String), result: r.variables.gitcache_result }
+  return { went, asked, sent, result: r.variables.gitcache_result }
 }
 
 const tags = [{ body: '0000' }, { body: '0000' }]

@@ -13,9 +13,9 @@ import { openJobs } from '../../sidecar/src/jobs.ts'
 import { createMetrics } from '../../sidecar/src/metrics.ts'
 import type { MirrorName } from '../../sidecar/src/mirror.ts'
 import { openMirrors } from '../../sidecar/src/mirrors.ts'
-import { createSampleUpstream } from '../../sidecar/src/sample/http-backend.ts'
 import { openStore } from '../../sidecar/src/store.ts'
 import type { Work } from '../../sidecar/src/work.ts'
+import { gitBackend } from '../support/backend.ts'
 import { makeRepository, oidOf, scratch, uploadPack } from '../support/git.ts'
 import { answerOf, reader, record, sourceOf } from '../support/job.ts'
 import { prepareLayout } from '../support/layout.ts'
@@ -27,13 +27,7 @@ const work = scratch()
 afterAll(work.remove)
 const upstream = path.join(work.dir, 'upstream.git')
 beforeAll(() => makeRepository(upstream))
-const backend = createSampleUpstream({
-  root: work.dir,
-  logFile: path.join(work.dir, 'log'),
-  protectedPath: '/none/',
-  user: '',
-  password: '',
-})
+const backend = gitBackend(work.dir)
 /** Called when upstream is asked, before it answers. */
 let onAsked = async () => {}
 const server = createServer((request, response) => {

@@ -6,7 +6,7 @@ import { afterAll, expect, test } from 'vitest'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { keyOf } from '../../njs/src/git/key.ts'
 import type { PrepareOrder } from '../../sidecar/src/protocol.ts'
-import { createSampleUpstream } from '../../sidecar/src/sample/http-backend.ts'
+import { gitBackend } from '../support/backend.ts'
 import { git, makeRepository, oidOf, scratch } from '../support/git.ts'
 import { listenForAll } from '../support/listen.ts'
 import { sha256 } from '../support/scope.ts'
@@ -18,13 +18,7 @@ afterAll(work.remove)
 const repository = path.join(work.dir, 'root/team/app.git')
 mkdirSync(path.dirname(repository), { recursive: true })
 makeRepository(repository)
-const backend = createSampleUpstream({
-  root: path.join(work.dir, 'root'),
-  logFile: path.join(work.dir, 'log'),
-  protectedPath: '/none/',
-  user: '',
-  password: '',
-})
+const backend = gitBackend(path.join(work.dir, 'root'))
 let asked = 0
 backend.on('request', () => {
   asked += 1
