@@ -142,8 +142,10 @@ export function openMakings(parts: MakingParts): Makings {
     source: FetchSource,
     purges: number
   ): Promise<void> {
+    const isThere = await exists(state.dir)
+    // Between this and the start nobody may come.
     state.queued = false
-    if (state.making === null && purges === state.purges && !(await exists(state.dir))) {
+    if (!isThere && state.making === null && purges === state.purges) {
       await start(state, () => make(state, source, purges, null))
     }
   }
