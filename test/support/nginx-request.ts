@@ -10,7 +10,7 @@ interface Given {
   body: string | Buffer
   headers: Record<string, string>
   variables: Record<string, string>
-  /** What an internal location says, and the how manieth time it is asked: from 0 on. */
+  /** What an internal location says; `time`: how often it was asked before. */
   reply(location: string, time: number): Reply
 }
 

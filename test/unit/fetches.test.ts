@@ -4,18 +4,16 @@ import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import pLimit from 'p-limit'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { emptyRequest } from '../../njs/src/git/fetch-request.ts'
 import { newFetchState, openFetches } from '../../sidecar/src/fetches.ts'
 import { gitLimit } from '../../sidecar/src/git-limit.ts'
 import { createMetrics } from '../../sidecar/src/metrics.ts'
 import { fetchRefs, initMirror, NAME_FILE } from '../../sidecar/src/mirror.ts'
-import { openMirrors } from '../../sidecar/src/mirrors.ts'
-import { gitBackend } from '../support/backend.ts'
+import { fetchSource, gitBackend } from '../support/backend.ts'
 import { makeRepository, oidOf, scratch } from '../support/git.ts'
-import { prepareLayout } from '../support/layout.ts'
 import { listenForAll } from '../support/listen.ts'
+import { assemble } from '../support/sidecar.ts'
 import { oid } from '../support/wire.ts'
 
 const work = scratch()
@@ -28,12 +26,7 @@ backend.on('request', ({ url }) => {
   if (url?.includes('info/refs')) asked += 1
 })
 const port = await listenForAll(backend)
-const source = {
-  url: `http://127.0.0.1:${port}/upstream.git`,
-  env: {},
-  beginWithin: 20_000,
-  stallAfter: 20_000,
-}
+const source = fetchSource(port, 'upstream.git')
 const name = { upstream: 'http://u', repository: '/a', format: 'sha1' as const }
 const on = { grown: () => {}, broken: () => {}, shallow: () => {} }
 
@@ -110,16 +103,8 @@ test('a fetch for which there was no place is not the last of its mirror', async
 })
 
 async function mirrored(data: string) {
-  const dirs = prepareLayout(path.join(work.dir, data))
-  const mirrors = openMirrors({
-    dirs,
-    limit: gitLimit(2, 10),
-    idle: pLimit(1),
-    whenToMake: 'never',
-    faults: () => {},
-    metrics: createMetrics({ git: '' }),
-    shallow: () => {},
-  })
+  const to = path.join(work.dir, data)
+  const { dirs, mirrors } = assemble(`http://127.0.0.1:${port}`, to, { 'make-mirrors': ['never'] })
   const id = createHash('sha256')
     .update([name.upstream, name.repository, name.format].join('\n'))
     .digest('hex')

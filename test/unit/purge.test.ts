@@ -4,21 +4,16 @@ import { cpSync, existsSync, readdirSync } from 'node:fs'
 import { createServer, type ServerResponse } from 'node:http'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import pLimit from 'p-limit'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
-import { gitLimit } from '../../sidecar/src/git-limit.ts'
 import { Job } from '../../sidecar/src/job.ts'
 import { openJobs } from '../../sidecar/src/jobs.ts'
-import { createMetrics } from '../../sidecar/src/metrics.ts'
 import type { MirrorName } from '../../sidecar/src/mirror.ts'
-import { openMirrors } from '../../sidecar/src/mirrors.ts'
 import { openStore } from '../../sidecar/src/store.ts'
 import type { Work } from '../../sidecar/src/work.ts'
-import { gitBackend } from '../support/backend.ts'
+import { fetchSource, gitBackend } from '../support/backend.ts'
 import { makeRepository, oidOf, scratch, uploadPack } from '../support/git.ts'
 import { answerOf, reader, record, sourceOf } from '../support/job.ts'
-import { prepareLayout } from '../support/layout.ts'
 import { listenForAll } from '../support/listen.ts'
 import { assemble, orderFor } from '../support/sidecar.ts'
 import { fetchOf, V2, v2 } from '../support/wire.ts'
@@ -34,28 +29,15 @@ const server = createServer((request, response) => {
   onAsked().then(() => backend.emit('request', request, response))
 })
 const port = await listenForAll(server)
-const source = {
-  url: `http://127.0.0.1:${port}/upstream.git`,
-  env: {},
-  beginWithin: 20_000,
-  stallAfter: 20_000,
-}
+const source = fetchSource(port, 'upstream.git')
 const of: MirrorName = { upstream: 'http://u', repository: '/a', format: 'sha1' }
 const KEY = 'ab'.repeat(32)
 
 let count = 0
 function setUp() {
   count += 1
-  const dirs = prepareLayout(path.join(work.dir, `data-${count}`))
-  const mirrors = openMirrors({
-    dirs,
-    limit: gitLimit(2, 10),
-    idle: pLimit(1),
-    whenToMake: 'always',
-    faults: () => {},
-    metrics: createMetrics({ git: '' }),
-    shallow: () => {},
-  })
+  const to = path.join(work.dir, `data-${count}`)
+  const { dirs, mirrors } = assemble(`http://127.0.0.1:${port}`, to, { 'make-mirrors': ['always'] })
   return { dirs, mirrors }
 }
 
