@@ -133,14 +133,14 @@ export function openAnswers(parts: Parts): Answers {
       if (!(found instanceof Error)) return found
       if (led === failed) throw found
       // He has nothing of it yet: he leads, or joins who does, when this one is done.
-      await endsWithin(led, CHECKING)
+      await endsWithin(led.ended, CHECKING)
       if (found instanceof ProbeFirst) continue
       failed = led
       if (LEADERS_OWN.has(found.reason)) {
         refusals += led.probed ? 1 : 0
         if (refusals === MAX_REFUSALS) throw found
       } else {
-        // It broke off: once more, without patience, and no third time.
+        // It broke off, or upstream did: once more, without patience, and no third time.
         if (until === 0) throw found
         until = 0
       }
@@ -165,9 +165,9 @@ export function openAnswers(parts: Parts): Answers {
   async function waitForFile(led: Making, job: Job, work: Work, until: number): Promise<void> {
     metrics.followed()
     const isCrowd = job.hurry() > CROWD && willBeStored(work.request)
-    do await endsWithin(led, PATIENCE)
+    do await endsWithin(led.ended, PATIENCE)
     while (isCrowd && job.isRunning && !job.lost && Date.now() < until)
-    if (job.isRecorded) await endsWithin(led, CHECKING)
+    if (job.isRecorded) await endsWithin(led.ended, CHECKING)
   }
 
   function stream(job: Job, work: Work, result: 'miss' | 'join'): State {
@@ -247,8 +247,7 @@ export function openAnswers(parts: Parts): Answers {
       }
       // A clone on its way will be the mirror: never two transfers of the same history at once, unless
       // it takes so long that all who wait would be passed, a transfer each.
-      const came = Promise.resolve(mirrors.making(work.name)).then(() => true)
-      if (!(await Promise.race([came, sleep(patience(), false, { ref: false })]))) {
+      if (!(await endsWithin(mirrors.making(work.name), patience()))) {
         return discard(await answerFromUpstream(parts, work, commit))
       }
       // Who waits for this has been passed by now.
@@ -286,8 +285,9 @@ function willBeStored(request: FetchRequest): boolean {
   return isStorable(request) && request.haves.length === 0
 }
 
-async function endsWithin(led: Making, milliseconds: number): Promise<void> {
-  await Promise.race([led.ended, sleep(milliseconds, undefined, { ref: false })])
+function endsWithin(work: Promise<unknown> | null, milliseconds: number): Promise<boolean> {
+  const ended = Promise.resolve(work).then(() => true)
+  return Promise.race([ended, sleep(milliseconds, false, { ref: false })])
 }
 
 /** What a leader's failure is to those who wait for him; throws what is everyone's. */

@@ -60,7 +60,7 @@ export async function answerFromUpstream(
   } catch (error) {
     checking.then(({ dir }) => discard(dir)).catch(() => {})
     await spool.drop()
-    throw job.isAborted ? new Pass('store', 'purged') : asPass(faults, refusal(error))
+    throw asPass(faults, job.blamed(refusal(error)))
   } finally {
     if (job.lost) faults('GITCACHE_STORE', job.lost)
     jobs.close(job)

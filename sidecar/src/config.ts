@@ -237,10 +237,10 @@ function parseFlags(
 
 /** Digits alone: not `0x10`, not `1e3`, not an empty string. */
 function number(pattern: RegExp, least: number, most: number, error: string) {
-  return z.string().regex(pattern, error).transform(Number).refine(within(least, most), error)
+  const isWithin = (value: number) => value >= least && value <= most
+  return z.string().regex(pattern, error).transform(Number).refine(isWithin, error)
 }
 
-const within = (least: number, most: number) => (value: number) => value >= least && value <= most
 const WHOLE = /^\d{1,9}$/
 const DECIMAL = /^\d{1,9}(\.\d+)?$/
 
@@ -269,8 +269,8 @@ const bytes = z
   )
   .transform(bytesOf)
 
-/** unix(7), less the zero at the end. */
-const MAX_SOCKET_NAME = 107
+/** Of a unix socket: unix(7), less the zero at the end. */
+export const MAX_SOCKET_NAME = 107
 
 function isSocketName(file: string): boolean {
   return Buffer.byteLength(file) <= MAX_SOCKET_NAME

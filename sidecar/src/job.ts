@@ -98,11 +98,6 @@ export class Job {
     return this.#starved
   }
 
-  /** Its repository was purged. */
-  get isAborted(): boolean {
-    return this.#aborted
-  }
-
   get isRunning(): boolean {
     return this.#state === 'running'
   }
@@ -134,6 +129,11 @@ export class Job {
     while (this.isRunning && !(orAwaited && this.isAwaited)) await this.#change()
   }
 
+  /** Why it failed: of what was purged nothing else is to blame. */
+  blamed(error: unknown): unknown {
+    return this.#aborted ? new Pass('store', 'purged') : error
+  }
+
   /** Ends it in the middle, for everyone. */
   abort(): void {
     this.#aborted = true
@@ -161,7 +161,7 @@ export class Job {
     } catch (error) {
       source.kill()
       if (this.#state === 'running') this.#end('failed')
-      throw this.#aborted ? new Pass('store', 'purged') : error
+      throw this.blamed(error)
     }
   }
 

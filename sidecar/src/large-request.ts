@@ -11,9 +11,9 @@ import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
 import { keyOf } from '../../njs/src/git/key.ts'
 import type { Answers } from './answers.ts'
 import type { Config } from './config.ts'
-import { openQueue } from './git-limit.ts'
 import { Pass, type PrepareOrder, type State, type TicketOrder } from './protocol.ts'
 import { withResolvers } from './resolvers.ts'
+import { openTurns } from './turns.ts'
 import { askUpstream } from './upstream-http.ts'
 import { findUpstream, sha256 } from './work.ts'
 
@@ -42,7 +42,7 @@ export interface Received {
 
 export function openLargeRequests(config: Config, answers: Answers): LargeRequests {
   const { queueLength } = config
-  const turns = openQueue({ processes: AT_ONCE, perTurn: OF_ONE_CLIENT, queueLength })
+  const turns = openTurns({ atOnce: AT_ONCE, perTurn: OF_ONE_CLIENT, queueLength })
   /** A ticket is good once and for a minute: it stands for the secret in a request line. */
   const tickets = new LRUCache<string, TicketOrder>({ max: 1000, ttl: 60_000 })
 
@@ -73,10 +73,10 @@ export function openLargeRequests(config: Config, answers: Answers): LargeReques
   }
 
   async function answer({ order, request, headers, release }: Received): Promise<State> {
-    const upstream = findUpstream(config, order.upstream)
     const asked = Date.now()
     /** Null where upstream's answer to the probe is that to this round. */
     const ask = async () => {
+      const upstream = findUpstream(config, order.upstream)
       const source = askUpstream(upstream, order.path, headers, order.maxTags)
       const verdict = await authorize(request, source)
       if (verdict.kind === 'yes') return writeOrder(order, verdict)

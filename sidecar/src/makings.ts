@@ -132,21 +132,11 @@ export function openMakings(parts: MakingParts): Makings {
     if (pays && !state.queued && state.making === null && now >= state.notBefore) {
       state.queued = true
       const { purges } = state
-      fetching(() => fetchWhole(state, source, purges))
-    }
-  }
-
-  /** Until there is a place for it, a clone that comes makes the mirror instead. */
-  async function fetchWhole(
-    state: MakingState,
-    source: FetchSource,
-    purges: number
-  ): Promise<void> {
-    const isThere = await exists(state.dir)
-    // Between this and the start nobody may come.
-    state.queued = false
-    if (!isThere && state.making === null && purges === state.purges) {
-      await start(state, () => make(state, source, purges, null))
+      fetching(async () => {
+        state.queued = false
+        // A clone that came meanwhile makes it.
+        if (state.making === null) await start(state, () => make(state, source, purges, null))
+      })
     }
   }
 

@@ -9,7 +9,6 @@ import type { Job } from './job.ts'
 import type { Commit } from './jobs.ts'
 import { temporaryName } from './layout.ts'
 import type { Parts } from './parts.ts'
-import { Pass } from './protocol.ts'
 import { makeView, tagOids } from './view.ts'
 import type { LeadersWork } from './work.ts'
 
@@ -50,7 +49,7 @@ async function generate(
     await spool.drop()
     const starved = job.starved || STARVED.test(String(error))
     if (job.answer.damaged && !starved) parts.mirrors.suspect(work.name)
-    throw job.isAborted ? new Pass('store', 'purged') : asPass(faults, error)
+    throw asPass(faults, job.blamed(error))
   } finally {
     if (job.lost) faults('GITCACHE_STORE', job.lost)
     jobs.close(job)

@@ -24,8 +24,8 @@ export function checkPlaces(dump: string): Finding[] {
   const found = places.flatMap((place) =>
     [checkUpstream, checkConditions, checkPattern, checkReports].flatMap((one) => one(place))
   )
-  const reported = places.length > 0 && found.every(({ text }) => !text.includes('access_log'))
-  return reported ? [...found, { level: 'ok', text: 'hits are reported to the sidecar' }] : found
+  const areReported = places.length > 0 && places.every(isReported)
+  return areReported ? [...found, { level: 'ok', text: 'hits are reported to the sidecar' }] : found
 }
 
 function placesOf(directives: Directive[], around: Place): Place[] {
@@ -58,7 +58,7 @@ function checkUpstream(place: Place): Finding[] {
   const isIt = ({ args }: Directive) => args[0] === '$gitcache_upstream'
   const server = place.find(({ name }) => name === 'server')
   const http = place.find(({ name }) => name === 'http')
-  const isSet = allOf(server, 'set', 'location').some(isIt)
+  const isSet = setsOf(server).some(isIt)
   const isMapped = directivesOf(http, 'map').some(
     ({ args, block }) =>
       args[1] === '$gitcache_upstream' && block?.some((row) => (row.args[0] ?? '') !== '')
@@ -74,12 +74,10 @@ function checkUpstream(place: Place): Finding[] {
       ]
 }
 
-/** In the block and those inside, but those of that name. */
-function allOf(block: Directive | undefined, name: string, but: string): Directive[] {
-  return (block?.block ?? []).flatMap((one) => [
-    ...(one.name === name ? [one] : []),
-    ...(one.name === but ? [] : allOf(one, name, but)),
-  ])
+/** Also in an `if`, and in no location. */
+function setsOf(server: Directive | undefined): Directive[] {
+  const blocks = [server, ...directivesOf(server, 'if')]
+  return blocks.flatMap((block) => directivesOf(block, 'set'))
 }
 
 /** ngx_http_rewrite_module runs the directives of the location that is found, and those alone. */
@@ -132,12 +130,13 @@ function checkPattern(place: Place): Finding[] {
 }
 
 /** Of several levels the innermost that has one counts. */
-function checkReports(place: Place): Finding[] {
+function isReported(place: Place): boolean {
   const level = place.findLast((block) => directivesOf(block, 'access_log').length > 0)
-  const isReported = directivesOf(level, 'access_log').some(({ args }) =>
-    args.includes('gitcache_report')
-  )
-  return isReported
+  return directivesOf(level, 'access_log').some(({ args }) => args.includes('gitcache_report'))
+}
+
+function checkReports(place: Place): Finding[] {
+  return isReported(place)
     ? []
     : [
         {

@@ -1,10 +1,11 @@
 /** The data directory, made where it is not there; what is wrong with it is said in one line. */
 import { execFileSync } from 'node:child_process'
 import { accessSync, constants } from 'node:fs'
+import { MAX_SOCKET_NAME } from '../config.ts'
 import { UserError } from '../errors.ts'
 
-/** The longest name that a unix socket can have, unix(7), less what stands below `sidecar/`. */
-const MAX_DATA = 108 - '/sidecar/lock-4194304-ffff'.length - 1
+/** Less what stands below `sidecar/`. */
+const MAX_DATA = MAX_SOCKET_NAME - '/sidecar/lock-4194304-ffff'.length
 
 /** `inside`: directories to be made in it. Throws UserError. */
 export function makeDataDirectory(data: string, inside: string[]): void {
