@@ -11,8 +11,17 @@ export type Act =
   | { kind: 'pass'; result: string }
   /** At once: upstream's answer, where its answer to the probe is that. */
   | { kind: 'say'; result: string; body: string }
-  /** 429 or 5xx that upstream has just said to this very request, from whichever client. */
-  | { kind: 'refuse'; result: string; status: number; retryAfter: string }
+  /** 429 or 5xx that upstream has just said to this client's probe, or to this very request of another. */
+  | { kind: 'refuse'; result: string; status: number; headers: Headers; body: string | Buffer }
+
+type Headers = Record<string, string | string[]>
+
+/** What upstream says beside a yes or no: too much to do. */
+export interface Told {
+  status: number
+  headers: Headers
+  body: string | Buffer
+}
 
 export function passed(reason: Reason): Act {
   return { kind: 'pass', result: 'pass; reason=' + reason }
@@ -23,13 +32,19 @@ export function nak(): Act {
   return { kind: 'say', result: 'nak', body: NAK }
 }
 
+/** He need not ask once more to be told the same. */
+export function refused(told: Told): Act {
+  const result = passed('overloaded').result
+  return { kind: 'refuse', result, status: told.status, headers: told.headers, body: told.body }
+}
+
 export function hit(packs: string, key: string): Act {
   return { kind: 'hit', result: 'hit', file: packFile(packs, key) }
 }
 
 /** The sidecar's word on a request. Shape: sidecar/src/protocol.ts. */
 export interface SidecarState {
-  state: 'ready' | 'stream' | 'probe' | 'nak' | 'ticket' | 'held' | 'pass' | 'refused'
+  state: 'ready' | 'stream' | 'probe' | 'nak' | 'ticket' | 'pass' | 'refused'
   reason?: string
   result?: string
   job?: string
@@ -63,10 +78,11 @@ export function follow(packs: string, state: SidecarState): Act {
   }
   const status = Number(state.status)
   if (state.state === 'refused' && (status === 429 || (status >= 500 && status < 600))) {
-    const retryAfter = /^[0-9]{1,6}$(?!\n)/.test(state.retryAfter || '')
-      ? String(state.retryAfter)
-      : ''
-    return { kind: 'refuse', result: passed('overloaded').result, status, retryAfter }
+    const headers: Headers = { 'Content-Type': 'text/plain' }
+    if (/^[0-9]{1,6}$(?!\n)/.test(state.retryAfter || '')) {
+      headers['Retry-After'] = String(state.retryAfter)
+    }
+    return refused({ status, headers, body: 'upstream refused the same request just now\n' })
   }
   const reason = state.reason || ''
   return passed(/^[a-z0-9-]{1,30}$(?!\n)/.test(reason) ? (reason as Reason) : 'sidecar')

@@ -12,32 +12,16 @@ import type { FaultCode } from './faults.ts'
 import type { Job } from './job.ts'
 import type { Commit } from './jobs.ts'
 import type { Parts } from './parts.ts'
-import {
-  type HoldOrder,
-  type LeadOrder,
-  Pass,
-  type PrepareOrder,
-  ProbeFirst,
-  type State,
-} from './protocol.ts'
+import { type LeadOrder, Pass, type PrepareOrder, ProbeFirst, type State } from './protocol.ts'
 import { withResolvers } from './resolvers.ts'
 import { answerFromMirror } from './warm.ts'
-import {
-  findUpstream,
-  type LeadersWork,
-  leadersWork,
-  readLeadOrder,
-  readOrder,
-  type Work,
-} from './work.ts'
+import { type LeadersWork, leadersWork, readLeadOrder, readOrder, type Work } from './work.ts'
 
 export interface Answers {
   /** Takes the tags out of the order, which its giver holds as long as he waits. */
   prepare(order: PrepareOrder, headers: IncomingHttpHeaders): Promise<State>
   /** Upstream's own answer for a client who has not been probed, or `probe`. */
   lead(order: LeadOrder, headers: IncomingHttpHeaders): Promise<State>
-  /** Upstream is not asked by anyone for a while. Throws Pass where we do not know it. */
-  hold(order: HoldOrder): Promise<State>
 }
 
 interface Making {
@@ -96,6 +80,10 @@ export function openAnswers(parts: Parts): Answers {
 
   /** His request is his probe: what is stored, or made for others, is not for him. */
   async function leadUnprobed(work: Work): Promise<State> {
+    // He is probed: of two questions the second would be one too many.
+    if (parts.leftAlone.has(work.name.upstream)) {
+      return { state: 'probe' }
+    }
     const led = making.has(work.key)
     if (led || (await store.has(work.key)) || making.has(work.key)) {
       return { state: 'probe' }
@@ -272,12 +260,7 @@ export function openAnswers(parts: Parts): Answers {
     await answerFromMirror(parts, mirror, work, commit)
   }
 
-  async function hold(order: HoldOrder): Promise<State> {
-    await store.hold(findUpstream(config, order.upstream).name, order.hold)
-    return { state: 'held' }
-  }
-
-  return { prepare, lead, hold }
+  return { prepare, lead }
 }
 
 /** Unless something goes wrong, and whoever makes it: upstream's answers to haves are not. */

@@ -9,14 +9,13 @@ import { askTags } from '../../njs/src/git/authorize.ts'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { SERVICE } from '../../njs/src/git/classify.ts'
 import { INFINITE_DEPTH, isStorable, isWhole } from '../../njs/src/git/fetch-request.ts'
-import { secondsToHold } from '../../njs/src/git/retry-after.ts'
 import { type Checked, check, discard } from './cold-check.ts'
 import { asPass } from './faults.ts'
 import type { Job } from './job.ts'
 import type { Commit } from './jobs.ts'
 import type { Parts } from './parts.ts'
 import { Overloaded, Pass, ProbeFirst } from './protocol.ts'
-import type { SpoolFile, Store } from './store.ts'
+import type { SpoolFile } from './store.ts'
 import { askUpstream, fetchFromUpstream, type UpstreamAnswer } from './upstream-http.ts'
 import type { LeadersWork, Work } from './work.ts'
 
@@ -32,13 +31,13 @@ export async function answerFromUpstream(
   work: LeadersWork,
   commit: Commit
 ): Promise<string | null> {
-  const { store, jobs, metrics, faults } = parts
+  const { store, jobs, metrics, faults, leftAlone } = parts
   const begun = Date.now()
   // Before upstream is asked: what it says is older than a purge that comes meanwhile.
   const spool = await store.create(work.name.repository).catch((error: unknown) => {
     throw asPass(faults, error)
   })
-  const answer = await askTwice(store, work).catch(async (error: unknown) => {
+  const answer = await askTwice(leftAlone, work).catch(async (error: unknown) => {
     await spool.abandon()
     if (work.probed && error instanceof Pass && error.reason === 'refused') {
       // nginx has just had a yes: it is not reached in the same way, as with a certificate that only nginx has.
@@ -77,26 +76,33 @@ function refusal(error: unknown): unknown {
  * 429, 5xx and silence are asked about once more, and then are everyone's answer. Of a client who was
  * not probed they are not: he is probed after all, or passed where it is silence.
  */
-async function askTwice(store: Store, work: Work): Promise<UpstreamAnswer> {
+async function askTwice(leftAlone: Parts['leftAlone'], work: Work): Promise<UpstreamAnswer> {
   const first = await ask(work)
   if (!(first instanceof Overloaded)) {
     return first
   }
+  const seconds = secondsOf(first.retryAfter)
+  if (seconds > 0) {
+    leftAlone.set(work.upstream.name, true, { ttl: Math.min(seconds * 1000, leftAlone.ttl) })
+  }
   if (!work.probed) {
     throw first.status === 504 ? new Pass('no-answer') : new ProbeFirst()
   }
-  const wait = secondsToHold(first.status, first.retryAfter) || RETRY_SECONDS
-  let last = first
-  if (wait <= MAX_RETRY_SECONDS) {
-    await sleep(wait * 1000)
-    const second = await ask(work)
-    if (!(second instanceof Overloaded)) return second
-    last = second
+  const wait = seconds || RETRY_SECONDS
+  if (wait > MAX_RETRY_SECONDS) {
+    throw first
   }
-  // All who wait are told so; who comes before that time is over is passed.
-  const hold = secondsToHold(last.status, last.retryAfter)
-  if (hold > 0) await store.hold(work.upstream.name, hold).catch(() => {})
-  throw last
+  await sleep(wait * 1000)
+  const second = await ask(work)
+  if (second instanceof Overloaded) {
+    throw second
+  }
+  return second
+}
+
+/** 0 where there is none, or a date: RFC 9110, 10.2.3, allows both, and forges send seconds. */
+function secondsOf(retryAfter: string): number {
+  return /^[0-9]{1,6}$/.test(retryAfter) ? Number(retryAfter) : 0
 }
 
 /** A hang is upstream's; anything else is between it and us, and a client may get through. */

@@ -81,9 +81,7 @@ export function openLargeRequests(config: Config, answers: Answers): LargeReques
       const verdict = await authorize(request, source)
       if (verdict.kind === 'yes') return writeOrder(order, verdict)
       if (verdict.kind === 'nak') return null
-      if (source.held() === 0) throw new Pass(verdict.reason)
-      await answers.hold({ ...order, hold: source.held() }).catch(() => {})
-      throw new Pass('overloaded')
+      throw new Pass(verdict.reason)
     }
     const yes = await ask().finally(release)
     if (yes === null) {

@@ -1,4 +1,5 @@
 /** What an answer is made with. */
+import { LRUCache } from 'lru-cache'
 import pLimit, { type LimitFunction } from 'p-limit'
 import type { Logger } from 'pino'
 import type { Config } from './config.ts'
@@ -32,10 +33,15 @@ export interface Parts extends Ground {
   /** Of the checks of answers that become no mirror: never behind a mirror in the making. */
   checks: LimitFunction
   confirm: Confirm
+  /** Upstreams that have said Retry-After, by their names, until it is over: there nobody leads unprobed. */
+  leftAlone: LRUCache<string, true>
 }
 
 /** Clones that are indexed for a mirror at once, and mirrors that are repacked or looked at. */
 const IDLE_PROCESSES = 2
+
+/** Milliseconds, whatever upstream says. */
+const LONGEST_LEFT_ALONE = 60_000
 
 export function openParts(ground: Ground): Parts {
   const { config, dirs, faults, metrics } = ground
@@ -62,6 +68,7 @@ export function openParts(ground: Ground): Parts {
     idle,
     seeds: pLimit(IDLE_PROCESSES),
     checks: pLimit(config.gitProcesses),
+    leftAlone: new LRUCache({ max: 1000, ttl: LONGEST_LEFT_ALONE }),
     confirm: openConfirm(dirs, store, faults, mirrors.setShallow),
   }
 }

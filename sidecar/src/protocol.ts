@@ -1,7 +1,6 @@
 /** What nginx (njs/src/nginx/sidecar.ts) and the sidecar say to each other. */
 import { z } from 'zod'
 import type { Reason } from '../../njs/src/git/reasons.ts'
-import { LONGEST_HOLD } from '../../njs/src/git/retry-after.ts'
 
 const head = {
   secret: z.string().default(''),
@@ -48,15 +47,11 @@ const ticketOrder = z.strictObject({
   maxTags: z.number().int().nonnegative(),
 })
 
-/** Upstream wants to be left alone for so many seconds. */
-const holdOrder = z.strictObject({ ...head, hold: z.number().int().positive().max(LONGEST_HOLD) })
-
 /** Which of them it is shows by what it has. */
-export const anyOrder = z.union([prepareOrder, leadOrder, holdOrder, ticketOrder])
+export const anyOrder = z.union([prepareOrder, leadOrder, ticketOrder])
 
 export type Order = z.infer<typeof anyOrder>
 export type LeadOrder = z.infer<typeof leadOrder>
-export type HoldOrder = z.infer<typeof holdOrder>
 export type PrepareOrder = z.infer<typeof prepareOrder>
 export type TicketOrder = z.infer<typeof ticketOrder>
 
@@ -70,7 +65,6 @@ export type State =
   /** The answer is that nothing is common. */
   | { state: 'nak' }
   | { state: 'ticket'; job: string }
-  | { state: 'held' }
   | { state: 'pass'; reason: Reason }
   /** What upstream has just said to another client who asked the same: 429 or 5xx. */
   | { state: 'refused'; status: number; retryAfter: string }

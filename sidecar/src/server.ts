@@ -35,7 +35,6 @@ export function createSidecarServer(parts: ServerParts): Server {
 
   const prepare: Route = async (message, response) => {
     await answer(response, readOrder(message, secret), async ({ order }) => {
-      if ('hold' in order) return answers.hold(order)
       if (isDraining()) return DRAINING
       if ('key' in order) return answers.prepare(order, message.headers)
       if ('lead' in order) return answers.lead(order, message.headers)

@@ -4,9 +4,8 @@
  */
 import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
-import { access, type FileHandle, mkdir, open, readdir, rename, rm, utimes } from 'node:fs/promises'
+import { access, type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
-import { holdName } from '../../njs/src/git/retry-after.ts'
 import { type Layout, temporaryName } from './layout.ts'
 
 export interface Store {
@@ -21,8 +20,6 @@ export interface Store {
   create(repository: string): Promise<SpoolFile>
   /** `tag`: whose it is. */
   remove(key: string, tag: string): Promise<void>
-  /** Tells nginx that an upstream is to be left alone for so many seconds. */
-  hold(upstream: string, seconds: number): Promise<void>
   /** Removes all answers of a repository, those on their way too. Returns how many there were. */
   purge(repository: string): Promise<number>
 }
@@ -67,8 +64,6 @@ export function openStore(dirs: Layout): Store {
   /** How often each has been purged in this life, and what is being stored right now. */
   const purges = new Map<string, number>()
   const committing = new Set<Promise<void>>()
-  /** When each ends: seconds since the epoch. */
-  const holds = new Map<string, number>()
 
   async function commit(key: string, tag: string, spool: FileHandle, name: string): Promise<void> {
     await mkdir(path.dirname(file(key)), { recursive: true, mode: 0o750 })
@@ -138,13 +133,6 @@ export function openStore(dirs: Layout): Store {
     },
     remove: (key, tag) => removeFrom(dirs.packs, key, tag),
     purge,
-    hold: async (upstream, seconds) => {
-      const name = path.join(dirs.packs, holdName(upstream))
-      const until = Math.max(Date.now() / 1000 + seconds, holds.get(name) ?? 0)
-      holds.set(name, until)
-      await open(name, 'a', 0o640).then((handle) => handle.close())
-      await utimes(name, until, until)
-    },
   }
   return store
 }

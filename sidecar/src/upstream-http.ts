@@ -8,7 +8,6 @@ import { gunzipSync } from 'node:zlib'
 import { Agent, buildConnector, type Dispatcher, errors, Pool, ProxyAgent, request } from 'undici'
 import type { Upstream as Asked } from '../../njs/src/git/authorize.ts'
 import type { PktSource } from '../../njs/src/git/pkt-line.ts'
-import { secondsToHold } from '../../njs/src/git/retry-after.ts'
 import type { Upstream } from './config.ts'
 import { forwardedHeaders } from './credentials.ts'
 import type { AnswerSource } from './job.ts'
@@ -109,21 +108,15 @@ function connector(tls: buildConnector.BuildOptions): buildConnector.connector {
   return ({ servername: _, ...to }, done) => connect(to, done)
 }
 
-export interface AskedUpstream extends Asked {
-  /** Seconds for which upstream has asked to be left alone, so far; 0 where it has not. */
-  held(): number
-}
-
 export function askUpstream(
   upstream: Upstream,
   path: string,
   headers: IncomingHttpHeaders,
   maxTags: number
-): AskedUpstream {
+): Asked {
   const protocol = headers['git-protocol']
   const common = Object.fromEntries(forwardedHeaders(headers, upstream))
   if (typeof protocol === 'string') common['git-protocol'] = protocol
-  let held = 0
 
   /** The whole body of a 200, or null; the status of any other answer, 504 of none. Redirects are not followed. */
   async function ask(
@@ -143,8 +136,6 @@ export function askUpstream(
           signal,
         })
       )
-      const retryAfter = String(answer.headers['retry-after'] ?? '')
-      held = Math.max(held, secondsToHold(answer.statusCode, retryAfter))
       const bytes = await readBounded(answer.body)
       if (answer.statusCode !== 200) return answer.statusCode
       return bytes === null ? null : decode(bytes, answer.headers['content-encoding'])
@@ -168,7 +159,6 @@ export function askUpstream(
     },
     unknownOid: (digits) => randomBytes(digits / 2).toString('hex'),
     maxTags: () => maxTags,
-    held: () => held,
   }
 }
 

@@ -14,11 +14,12 @@ interface Given {
   reply(location: string, time: number): Reply
 }
 
-/** `went`: redirects by their location, and statuses; `asked`: subrequests, and what was `sent` with them. */
+/** `went`: redirects by their location, and statuses; `said`: with which headers and body; `asked`: subrequests, and what was `sent` with them. */
 export function nginxRequest({ body, headers, variables, reply }: Given) {
   const asked: string[] = []
   const sent: string[] = []
   const went: string[] = []
+  const said: { headers?: object; body?: string } = {}
   const r = {
     method: 'POST',
     uri: '/a.git/git-upload-pack',
@@ -33,11 +34,13 @@ export function nginxRequest({ body, headers, variables, reply }: Given) {
       gitcache_enabled: 'on',
       gitcache_upstream: 'http://u',
       gitcache_max_tags: '5000',
-      gitcache_hold: '',
       ...variables,
     } as Record<string, string>,
     error: () => {},
-    return: (status: number) => went.push(String(status)),
+    return: (status: number, body?: string | Buffer) => {
+      went.push(String(status))
+      Object.assign(said, { headers: r.headersOut, body: String(body ?? '') })
+    },
     internalRedirect: (uri: string) => went.push(uri.split('/').at(-2) ?? ''),
     subrequest: async (uri: string, options: { body?: string | Buffer } = {}) => {
       const location = uri.split('/').at(-2) ?? ''
@@ -51,5 +54,5 @@ export function nginxRequest({ body, headers, variables, reply }: Given) {
       }
     },
   }
-  return { r, asked, sent, went }
+  return { r, asked, sent, went, said }
 }

@@ -6,6 +6,12 @@ const KEY = 'ab'.repeat(32)
 const JOB = '0123456789abcdef0123456789abcdef'
 const DOWN = { kind: 'pass', result: 'pass; reason=sidecar' }
 
+const REFUSED = {
+  kind: 'refuse',
+  result: 'pass; reason=overloaded',
+  body: 'upstream refused the same request just now\n',
+}
+
 const TABLE: [what: string, state: SidecarState, expected: object][] = [
   [
     'a stored answer',
@@ -36,12 +42,12 @@ const TABLE: [what: string, state: SidecarState, expected: object][] = [
   [
     "upstream's 503",
     { state: 'refused', status: 503, retryAfter: '7' },
-    { kind: 'refuse', result: 'pass; reason=overloaded', status: 503, retryAfter: '7' },
+    { ...REFUSED, status: 503, headers: { 'Content-Type': 'text/plain', 'Retry-After': '7' } },
   ],
   [
     'a Retry-After that is none',
     { state: 'refused', status: 429, retryAfter: 'soon\r\nX: y' },
-    { kind: 'refuse', result: 'pass; reason=overloaded', status: 429, retryAfter: '' },
+    { ...REFUSED, status: 429, headers: { 'Content-Type': 'text/plain' } },
   ],
   ['a status that is no refusal', { state: 'refused', status: 200 }, DOWN],
 ]

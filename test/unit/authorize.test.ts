@@ -58,7 +58,7 @@ describe('without haves', () => {
   test.each<[what: string, answer: string | number | null, reason: string]>([
     ['no answer', 504, 'no-answer'],
     ['a 200 that cannot be read', null, 'refused'],
-    ['too many requests', 429, 'no-answer'],
+    ['too many requests', 429, 'overloaded'],
     ['a failure of the server', 502, 'no-answer'],
     ['a redirect', 302, 'refused'],
     ['a 401', 401, 'refused'],

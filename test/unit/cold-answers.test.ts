@@ -1,5 +1,4 @@
 /** Many who want the same of an upstream that refuses, breaks off or is overloaded: how often it is asked, and what each is told. */
-import { readdirSync, statSync } from 'node:fs'
 import { createServer, type ServerResponse } from 'node:http'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -137,17 +136,6 @@ test.each([
   answers = [says(429, { 'retry-after': after })]
   const one = sidecar()
   expect([await told(one), asked]).toEqual([all, times])
-  const [name = ''] = readdirSync(one.dirs.packs).filter((file) => file.startsWith('hold-'))
-  const { mtimeMs } = statSync(path.join(one.dirs.packs, name))
-  expect(mtimeMs).toBeGreaterThan(Date.now() - 2000 + (Number(after) - 1) * 1000)
-})
-
-test('a shorter time does not end a longer one', async () => {
-  const { store, dirs } = sidecar()
-  await store.hold('http://u', 50)
-  await store.hold('http://u', 5)
-  const [name = ''] = readdirSync(dirs.packs)
-  expect(statSync(path.join(dirs.packs, name)).mtimeMs).toBeGreaterThan(Date.now() + 40_000)
 })
 
 test('what is purged while upstream answers is no fault', async () => {

@@ -111,6 +111,18 @@ describe('who was not probed', () => {
     }
   )
 
+  test('is probed at once until an upstream that wants to be left alone has been', async () => {
+    answers = [says(429, { 'retry-after': '1' }), good]
+    const one = sidecar()
+    const lead = () => word(one.answers.lead(leadFor(depth1), {}))
+    expect([await lead(), await lead(), await lead(), asked]).toEqual([
+      ...Array(3).fill('probe'),
+      1,
+    ])
+    await sleep(1100)
+    expect([await lead(), asked]).toEqual(['miss', 2])
+  })
+
   test('is refused: who was probed leads', async () => {
     answers = [(response) => setTimeout(() => says(403)(response, ''), 200), good]
     const one = sidecar()

@@ -109,8 +109,8 @@ test('the log is not given what an order says', async () => {
 test('signs of life end with the answer', async () => {
   const cleared = vi.spyOn(globalThis, 'clearInterval')
   await posted(
-    { answers: { hold: async () => ({ state: 'held' }) } },
-    '{"upstream":"u","path":"/a","hold":1}'
+    { answers: { lead: async () => ({ state: 'probe' }) } },
+    '{"upstream":"u","path":"/a","family":2,"progress":false,"lead":"0000"}'
   )
   expect(cleared).toHaveBeenCalled()
 })

@@ -1,9 +1,6 @@
 /** nginx's side: what is asked of whom when upstream or the sidecar does not answer as it should, and what is never waited for. */
-import { mkdirSync, utimesSync, writeFileSync } from 'node:fs'
-import path from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { holdName } from '../../njs/src/git/retry-after.ts'
 import { scratch } from '../support/git.ts'
 import { nginxRequest, type Reply } from '../support/nginx-request.ts'
 import { oid, V2, v2 } from '../support/wire.ts'
@@ -26,7 +23,6 @@ const YES = '0014acknowledgments\n0008NAK\n0000'
 /** It is probed. */
 const TAGGED = v2([`want ${oid(1)}`, 'include-tag', 'done'])
 const PLAIN = v2([`want ${oid(1)}`, 'done'])
-const HOLD = path.join(work.dir, holdName('http://u'))
 
 type Replies = Record<string, Reply[]>
 
@@ -36,14 +32,14 @@ async function handle(
   headers: Record<string, string> = {},
   variables: Record<string, string> = {}
 ) {
-  const { r, asked, sent, went } = nginxRequest({
+  const { r, asked, sent, went, said } = nginxRequest({
     body,
     headers: { 'Git-Protocol': V2, ...headers },
     variables: { gitcache_packs: work.dir, ...variables },
     reply: (location, time) => replies[location]?.[time] ?? {},
   })
   await uploadPack(r)
-  return { went, asked, sent, result: r.variables.gitcache_result }
+  return { went, asked, sent, said, result: r.variables.gitcache_result }
 }
 
 const tags = [{ body: '0000' }, { body: '0000' }]
@@ -66,12 +62,55 @@ describe('upstream', () => {
     expect(seen.result).toBe('pass; reason=refused')
   })
 
-  test('wants to be left alone: the sidecar is told', async () => {
-    const probe = [{ status: 429, headers: { 'Retry-After': '7' } }]
-    const seen = await handle(TAGGED, { probe, tags, hold: [{ body: '{"state":"held"}' }] })
-    expect(seen).toMatchObject({ went: ['pass'], result: 'pass; reason=overloaded' })
-    expect(seen.asked).toContain('hold')
-    expect(seen.sent.join()).toContain('"hold":7')
+  describe('has too much to do', () => {
+    const SLOW_DOWN = {
+      'Retry-After': '7',
+      'Content-Type': 'text/plain',
+      'Set-Cookie': ['a=1', 'b=2'],
+      'x-ratelimit-remaining': '0',
+      Date: 'now',
+      connection: 'close',
+    } as unknown as Record<string, string>
+
+    test.each([
+      ['429', 429, SLOW_DOWN],
+      ['429 with a date', 429, { ...SLOW_DOWN, 'Retry-After': 'Wed, 21 Oct 2026 07:28:00 GMT' }],
+      ['503 with Retry-After', 503, SLOW_DOWN],
+    ])(
+      '%s: its words to the probe are the answer, and it is asked once',
+      async (_, status, headers) => {
+        const seen = await handle(TAGGED, {
+          probe: [{ status, headers, body: 'slow down' }],
+          tags,
+        })
+        expect(seen).toMatchObject({ went: [String(status)], result: 'pass; reason=overloaded' })
+        expect(seen.asked.filter((one) => one === 'probe')).toHaveLength(1)
+        const { Date: _date, connection: _connection, ...handedOn } = headers
+        expect(seen.said).toEqual({ headers: handedOn, body: 'slow down' })
+      }
+    )
+
+    test.each([
+      ['503 without Retry-After', { status: 503, body: 'x' }, 'no-answer'],
+      ['500', { status: 500, headers: SLOW_DOWN, body: 'x' }, 'no-answer'],
+      ['403', { status: 403, headers: SLOW_DOWN, body: 'x' }, 'refused'],
+      ['429 without a word', { status: 429, headers: SLOW_DOWN }, 'overloaded'],
+      ['429 without a type', { status: 429, body: 'x' }, 'overloaded'],
+      [
+        '429 in an encoding that is not understood',
+        { status: 429, headers: { ...SLOW_DOWN, 'Content-Encoding': 'br' }, body: 'x' },
+        'overloaded',
+      ],
+    ])('%s is passed, for upstream to say it', async (_, reply, reason) => {
+      const seen = await handle(TAGGED, { probe: [reply], tags })
+      expect(seen).toMatchObject({ went: ['pass'], result: `pass; reason=${reason}` })
+    })
+
+    test('and says so of its tags alone: that is no word on what the client wants', async () => {
+      const busy = { status: 429, headers: SLOW_DOWN, body: 'slow down' }
+      const seen = await handle(TAGGED, { probe: [{ body: YES }], tags: [busy] })
+      expect(seen).toMatchObject({ went: ['pass'], result: 'pass; reason=tag-state' })
+    })
   })
 
   test('says more than an answer has: it is none', async () => {
@@ -84,20 +123,6 @@ describe('upstream', () => {
   test('is asked about an id that it cannot know', async () => {
     const { sent } = await handle(TAGGED, { probe: [{ body: YES }], tags, prepare: [busy] })
     expect(sent[0]).toContain('have 0123456789abcdef0123456789abcdef01234567\n')
-  })
-
-  test('has asked to be left alone: nobody asks it, until that is over', async () => {
-    mkdirSync(work.dir, { recursive: true })
-    writeFileSync(HOLD, '')
-    const until = (seconds: number) =>
-      utimesSync(HOLD, Date.now() / 1000, Date.now() / 1000 + seconds)
-    until(60)
-    const overloaded = { went: ['pass'], asked: [], result: 'pass; reason=overloaded' }
-    expect(await handle(TAGGED, {})).toMatchObject(overloaded)
-    expect(await handle(PLAIN, {})).toMatchObject(overloaded)
-    expect(await handle(Buffer.alloc(70_000, '0'), {})).toMatchObject(overloaded)
-    until(-1)
-    expect((await handle(TAGGED, { tags, prepare: [busy] })).asked).toContain('probe')
   })
 
   test('is watched while it is asked, and no longer', async () => {

@@ -23,7 +23,7 @@ test('a connection ends with its answer: one that is kept would be asked on whil
 
 describe('an order', () => {
   const SECRET = 's'.repeat(32)
-  const HOLD = { upstream: 'http://u', path: '/a.git', hold: 5 }
+  const ORDER = { upstream: 'http://u', path: '/a.git', family: 2, progress: false, lead: '0000' }
 
   let draining = false
 
@@ -33,7 +33,7 @@ describe('an order', () => {
     const server = createSidecarServer({
       secret,
       isDraining: () => draining,
-      answers: { hold: async () => ({ state: 'held' }) },
+      answers: { lead: async () => ({ state: 'probe' }) },
       requests: { decided: () => {} },
       faults: (code: string) => void faults.push(code),
     } as unknown as ServerParts)
@@ -49,35 +49,32 @@ describe('an order', () => {
   const refused = { state: { state: 'pass', reason: 'sidecar' }, faults: ['GITCACHE_ORDER'] }
 
   test('with the secret is followed', async () => {
-    const seen = await ordered({ ...HOLD, secret: SECRET })
-    expect(seen).toEqual({ state: { state: 'held' }, faults: [] })
+    const seen = await ordered({ ...ORDER, secret: SECRET })
+    expect(seen).toEqual({ state: { state: 'probe' }, faults: [] })
   })
 
   test.each([
-    ['a wrong secret', { ...HOLD, secret: 't'.repeat(32) }],
-    ['the beginning of it', { ...HOLD, secret: SECRET.slice(1) }],
-    ['no secret', HOLD],
-    ['an empty secret', { ...HOLD, secret: '' }],
+    ['a wrong secret', { ...ORDER, secret: 't'.repeat(32) }],
+    ['the beginning of it', { ...ORDER, secret: SECRET.slice(1) }],
+    ['no secret', ORDER],
+    ['an empty secret', { ...ORDER, secret: '' }],
   ])('with %s is not', async (_, order) => {
     expect(await ordered(order)).toEqual(refused)
   })
 
-  test('is passed while we drain, but for what upstream wants', async () => {
+  test('is passed while we drain', async () => {
     draining = true
-    const { hold, ...head } = HOLD
-    const ticket = await ordered({ ...head, maxTags: 1, id: '', client: '', secret: SECRET })
-    const held = await ordered({ ...head, hold, secret: SECRET })
+    const seen = await ordered({ ...ORDER, secret: SECRET })
     draining = false
-    expect(ticket).toEqual({ state: { state: 'pass', reason: 'sidecar' }, faults: [] })
-    expect(held.state).toEqual({ state: 'held' })
+    expect(seen).toEqual({ state: { state: 'pass', reason: 'sidecar' }, faults: [] })
   })
 
   test('needs none where there is none, on a socket', async () => {
-    expect((await ordered(HOLD, '')).state).toEqual({ state: 'held' })
+    expect((await ordered(ORDER, '')).state).toEqual({ state: 'probe' })
   })
 
   test.each([
-    ['of another version', { ...HOLD, secret: SECRET, later: 1 }],
+    ['of another version', { ...ORDER, secret: SECRET, later: 1 }],
     ['of nothing', { secret: SECRET }],
   ])('%s passes, and the log says so', async (_, order) => {
     expect(await ordered(order)).toEqual(refused)

@@ -71,14 +71,6 @@ test.each([301, 302, 304, 206])('%i is no 200', async (status) => {
   expect(await asked().probe('0000')).toBe(status)
 })
 
-test('it is told of the longest time for which upstream is to be left alone', async () => {
-  const one = asked()
-  const times = ['30', '5']
-  answer = (response) => response.writeHead(429, { 'retry-after': times.shift() ?? '' }).end()
-  for (let i = 0; i < 2; i++) await one.probe('0000')
-  expect(one.held()).toBe(30)
-})
-
 test('what upstream cannot know is another id each time', () => {
   const ids = Array.from({ length: 10 }, () => asked().unknownOid(40))
   expect(new Set(ids).size).toBe(10)

@@ -58,7 +58,7 @@ async function authorizeWants(request: FetchRequest, upstream: Upstream): Promis
     const unknown = upstream.unknownOid(request.format === 'sha1' ? 40 : 64)
     const body = await upstream.probe(writeProbe(asked, unknown))
     if (typeof body !== 'string') {
-      return { kind: 'pass', reason: isNo(body) ? 'refused' : 'no-answer' }
+      return { kind: 'pass', reason: reasonOf(body) }
     }
     const answer = readProbeAnswer(asked, body)
     if (answer.kind === 'yes') {
@@ -77,8 +77,9 @@ async function authorizeWants(request: FetchRequest, upstream: Upstream): Promis
  * 401, 403, 404, a redirect, a 200 that is not git's (null): in the same word as of a request that was
  * not probed (the sidecar's cold.ts), or the word would tell whom upstream refuses what the cache has.
  */
-function isNo(status: number | null): boolean {
-  return status === null || (status !== 429 && status < 500)
+function reasonOf(status: number | null): Reason {
+  if (status === 429) return 'overloaded'
+  return status === null || status < 500 ? 'refused' : 'no-answer'
 }
 
 /** A server without wait-for-done dies on the line: an empty 200. */

@@ -48,7 +48,7 @@ export const REASONS = {
   error: 'An exception in the module.',
   sidecar: 'The sidecar is down or did not answer in time.',
   unreachable: 'The sidecar does not reach upstream, nginx does.',
-  overloaded: 'Upstream answered 429 or 5xx just now, and is not asked again for a while.',
+  overloaded: 'Upstream said 429 or 5xx to this request just now.',
   'shallow-upstream': "Upstream's repository is itself shallow.",
   'fetch-failed': 'The mirror could not be brought up to date.',
   'not-in-mirror': 'The mirror does not hold what is wanted.',

@@ -55,16 +55,6 @@ export async function readBySidecar(
   return ask(r, 'read', null)
 }
 
-/** Says for how long upstream wants to be left alone. */
-export async function holdUpstream(
-  r: NginxRequest,
-  settings: Settings,
-  path: string
-): Promise<void> {
-  const order = { hold: Number(r.variables['gitcache_hold']) }
-  await ask(r, 'hold', orderOf(r, settings, path, order))
-}
-
 /** What every order says, and what this one adds. */
 function orderOf(r: NginxRequest, settings: Settings, path: string, more: object): string {
   const head = {
@@ -80,7 +70,7 @@ function orderOf(r: NginxRequest, settings: Settings, path: string, more: object
 /** `body` null: the client's own. */
 async function ask(
   r: NginxRequest,
-  location: 'prepare' | 'ticket' | 'read' | 'hold',
+  location: 'prepare' | 'ticket' | 'read',
   body: string | null
 ): Promise<SidecarState> {
   r.variables['gitcache_result'] = 'pass; reason=sidecar'

@@ -5,7 +5,7 @@
  * before 0.9.1 miscompiles async functions whose captured variables change). Nothing runs at module
  * top level: it would run again for every request.
  */
-import { type Act, follow, hit, nak, passed } from '../act.ts'
+import { type Act, follow, hit, nak, passed, refused } from '../act.ts'
 import { bufferSource } from '../bytes.ts'
 import { MAX_YES_AGE } from '../git/authorize.ts'
 import { isGzip, parseBody, type RequestHead, refuseHead, SERVICE } from '../git/classify.ts'
@@ -13,12 +13,12 @@ import { type FetchRequest, isOwnProbe, type Parsed } from '../git/fetch-request
 import { keyOf } from '../git/key.ts'
 import { crashesInSubrequests } from '../git/njs-version.ts'
 import type { Reason } from '../git/reasons.ts'
-import { isHeld, isStored, sha256 } from '../stored.ts'
+import { isStored, sha256 } from '../stored.ts'
 import { resultHeader } from './headers.ts'
 import { internal, type NginxRequest } from './ngx.ts'
 import { inflateBody, isLarge, readBody, readHead, readPath } from './request.ts'
 import { isOn, readSettings, type Settings } from './settings.ts'
-import { holdUpstream, lead, prepare, readBySidecar } from './sidecar.ts'
+import { lead, prepare, readBySidecar } from './sidecar.ts'
 import { authorizeInTime } from './upstream.ts'
 
 /** What other clients than git write is read packet by packet, which takes njs 2 ms for so many. */
@@ -43,12 +43,13 @@ function redirect(r: NginxRequest, act: Act): void {
   if (act.kind === 'say') {
     r.headersOut['Expires'] = 'Thu, 01 Jan 1970 00:00:01 GMT'
     r.headersOut['Cache-Control'] = 'no-cache'
-    say(r, 200, SERVICE.answerType, act.body)
+    r.headersOut['Content-Type'] = SERVICE.answerType
+    say(r, 200, act.body)
   } else if (act.kind === 'refuse') {
     // Nobody is sent to ask upstream once more.
-    if (act.retryAfter !== '') r.headersOut['Retry-After'] = act.retryAfter
+    Object.assign(r.headersOut, act.headers)
     // Without a text njs 0.7.9 would go to the error_page, which passes.
-    say(r, act.status, 'text/plain', 'upstream refused the same request just now\n')
+    say(r, act.status, act.body)
   } else if (act.kind === 'hit') {
     // A filter in the location of hits would do this too, in a JavaScript context of its own.
     resultHeader(r)
@@ -59,19 +60,18 @@ function redirect(r: NginxRequest, act: Act): void {
   }
 }
 
-function say(r: NginxRequest, status: number, type: string, text: string): void {
+function say(r: NginxRequest, status: number, body: string | Buffer): void {
   resultHeader(r)
-  r.headersOut['Content-Type'] = type
-  r.return(status, text)
+  r.return(status, body)
 }
 
 function decide(r: NginxRequest, settings: Settings): Act | Promise<Act> {
   r.variables['gitcache_method'] = r.method
   const head = readHead(r)
   const path = readPath(r, settings)
-  const refused = refuse(r, settings, head, path)
-  if (refused !== null) {
-    return passed(refused)
+  const reason = refuse(r, settings, head, path)
+  if (reason !== null) {
+    return passed(reason)
   }
   const asked = { settings, path: path as string, head }
   const body = isLarge(r, head) ? 'body-size' : readBody(r)
@@ -141,9 +141,6 @@ async function answer(
   path: string,
   request: FetchRequest
 ): Promise<Act> {
-  if (isHeld(settings.packs, settings.upstream)) {
-    return passed('overloaded')
-  }
   const own = isOwnProbe(request) ? keyOf(sha256, request, null, settings.upstream, path) : ''
   if (own !== '' && !isStored(settings.packs, own)) {
     const led = await lead(r, settings, path, request)
@@ -156,8 +153,11 @@ async function answer(
   if (verdict.kind === 'nak') {
     return nak()
   }
+  if (verdict.kind === 'told') {
+    return refused(verdict)
+  }
   if (verdict.kind === 'pass') {
-    return r.variables['gitcache_hold'] === '' ? passed(verdict.reason) : hold(r, settings, path)
+    return passed(verdict.reason)
   }
   const key = own || keyOf(sha256, verdict.request, verdict.tags, settings.upstream, path)
   if (isStored(settings.packs, key)) {
@@ -177,17 +177,8 @@ async function answer(
   return follow(settings.packs, state)
 }
 
-/** Upstream has more to do than it can: nobody is asked for anybody until the time that it gave. */
-async function hold(r: NginxRequest, settings: Settings, path: string): Promise<Act> {
-  await holdUpstream(r, settings, path)
-  return passed('overloaded')
-}
-
 /** A body too large for this engine: the sidecar reads it and asks upstream itself. */
 async function answerLarge(r: NginxRequest, settings: Settings, path: string): Promise<Act> {
-  if (isHeld(settings.packs, settings.upstream)) {
-    return passed('overloaded')
-  }
   const state = await readBySidecar(r, settings, path)
   return follow(settings.packs, state)
 }

@@ -1,29 +1,37 @@
 /** Upstream's word for this client, asked in subrequests. */
+import type { Told } from '../act.ts'
 import { bufferSource, decoded, encodedAs } from '../bytes.ts'
 import { authorize, type Upstream, type Verdict } from '../git/authorize.ts'
 import type { FetchRequest } from '../git/fetch-request.ts'
 import type { PktSource } from '../git/pkt-line.ts'
-import { secondsToHold } from '../git/retry-after.ts'
 import { endWatch, isOver, MAX_ANSWER, startWatch } from './bounded.ts'
-import { internal, type NginxRequest, type SubrequestOptions } from './ngx.ts'
+import { internal, type NginxReply, type NginxRequest, type SubrequestOptions } from './ngx.ts'
 import { readMaxTags } from './settings.ts'
 
+/** Upstream has too much to do, and said so to this client's probe: he need not ask to hear it again. */
+export type Answered = Verdict | ({ kind: 'told' } & Told)
+
 /** Asks upstream in subrequests, which carry the client's headers and the operator's. */
-export async function authorizeInTime(r: NginxRequest, request: FetchRequest): Promise<Verdict> {
+export async function authorizeInTime(r: NginxRequest, request: FetchRequest): Promise<Answered> {
   r.variables['gitcache_result'] = 'pass; reason=no-answer'
   const watch = startWatch(r)
+  const refusals: Refusals = {}
   try {
-    return await authorize(request, upstreamOf(r))
+    const verdict = await authorize(request, upstreamOf(r, refusals))
+    return verdict.kind === 'pass' ? tell(r, refusals['probe']) || verdict : verdict
   } finally {
     endWatch(watch)
   }
 }
 
-function upstreamOf(r: NginxRequest): Upstream {
+/** The last answer of each location that is no 200. */
+type Refusals = Record<string, NginxReply>
+
+function upstreamOf(r: NginxRequest, refusals: Refusals): Upstream {
   return {
-    probe: (body) => ask(r, 'probe', body).then(asciiOrStatus),
-    lsRefs: (body) => ask(r, 'tags', body).then(textOrNull),
-    advertisement: () => ask(r, 'refs', null).then(sourceOrNull),
+    probe: (body) => ask(r, 'probe', body, refusals).then(asciiOrStatus),
+    lsRefs: (body) => ask(r, 'tags', body, refusals).then(textOrNull),
+    advertisement: () => ask(r, 'refs', null, refusals).then(sourceOrNull),
     unknownOid: (digits) => unknownOid(r, digits),
     maxTags: () => readMaxTags(r),
   }
@@ -50,7 +58,12 @@ function sourceOrNull(answer: Answer): PktSource | null {
   return answer === null || typeof answer === 'number' ? null : bufferSource(answer)
 }
 
-async function ask(r: NginxRequest, location: string, body: string | null): Promise<Answer> {
+async function ask(
+  r: NginxRequest,
+  location: string,
+  body: string | null,
+  refusals: Refusals
+): Promise<Answer> {
   const size = location === 'probe' ? 'gitcache_answer_size' : 'gitcache_tags_size'
   r.variables[size] = '0'
   const options: SubrequestOptions = {
@@ -61,12 +74,40 @@ async function ask(r: NginxRequest, location: string, body: string | null): Prom
   // A kept connection that upstream has closed. nginx's own next try sends no body before njs 1.0.
   const reply = first.status === 502 ? await r.subrequest(internal(r, location), options) : first
   if (reply.status !== 200) {
-    const seconds = secondsToHold(reply.status, String(reply.headersOut['Retry-After'] || ''))
-    if (seconds > 0) r.variables['gitcache_hold'] = String(seconds)
+    refusals[location] = reply
     return reply.status
   }
   if (isOver(r, size) || reply.responseBuffer === undefined) {
     return null
   }
   return decoded(reply.responseBuffer, reply.headersOut['Content-Encoding'], MAX_ANSWER)
+}
+
+/** Of the connection, or nginx's own. */
+const NOT_HANDED_ON =
+  /^(?:connection|content-encoding|content-length|date|keep-alive|server|trailer|transfer-encoding|upgrade)$/i
+
+/** 429, and 503 with Retry-After, word for word; null for all else, and where that cannot be had. */
+function tell(r: NginxRequest, reply: NginxReply | undefined): Answered | null {
+  if (reply === undefined || !isOverloaded(reply) || isOver(r, 'gitcache_answer_size')) {
+    return null
+  }
+  const said = reply.responseBuffer
+  const body =
+    said === undefined ? null : decoded(said, reply.headersOut['Content-Encoding'], MAX_ANSWER)
+  // nginx would go to the error_page, or add a type.
+  if (body === null || body.length === 0 || reply.headersOut['Content-Type'] === undefined) {
+    return null
+  }
+  const headers: Told['headers'] = {}
+  Object.keys(reply.headersOut).forEach((name) => {
+    if (!NOT_HANDED_ON.test(name)) headers[name] = reply.headersOut[name] as string
+  })
+  return { kind: 'told', status: reply.status, headers, body }
+}
+
+function isOverloaded(reply: NginxReply): boolean {
+  return (
+    reply.status === 429 || (reply.status === 503 && reply.headersOut['Retry-After'] !== undefined)
+  )
 }

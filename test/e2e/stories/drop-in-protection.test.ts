@@ -109,7 +109,7 @@ const DOORS: Site[] = ['auth_basic nginx; auth_basic_user_file /w/upstream/htpas
     },
   ]
 )
-const INNER = 'main probe tags refs gunzip prepare ticket hold read hit stream pass'.split(' ')
+const INNER = 'main probe tags refs gunzip prepare ticket read hit stream pass'.split(' ')
 
 /** auth_request asks here; its own lines of the log are counted. */
 const auth = (suite: string) =>

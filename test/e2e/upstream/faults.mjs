@@ -11,7 +11,14 @@ const FAULTS = {
   307: (_, res) => res.writeHead(307, { location: 'http://faults/fault/elsewhere/' }).end(),
   403: (_, res) => res.writeHead(403).end('forbidden\n'),
   404: (_, res) => res.writeHead(404).end('not found\n'),
-  429: (_, res) => res.writeHead(429, { 'retry-after': '7' }).end('slow down\n'),
+  429: (_, res) =>
+    res
+      .writeHead(429, {
+        'retry-after': '7',
+        'content-type': 'text/plain; charset=utf-8',
+        'x-limit': 'a',
+      })
+      .end('slow down\n'),
   500: (_, res) => res.writeHead(500).end('oops\n'),
   503: (_, res) => res.writeHead(503).end('later\n'),
   empty: (_, res) => res.writeHead(200).end(),
