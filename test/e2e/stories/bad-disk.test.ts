@@ -1,6 +1,6 @@
 /**
- * A disk that nginx gets EIO from, by strace(1): a stored answer that it cannot open is passed; where
- * it cannot read on, the client is told that his is incomplete.
+ * A disk that nginx gets EIO from, by strace(1), and an answer that is evicted just before nginx opens
+ * it: what it cannot open is passed; where it cannot read on, the client is told that his is incomplete.
  */
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Pair, startPair } from '../support/pair.ts'
@@ -11,6 +11,12 @@ import { onOneNginx } from '../support/versions.ts'
 const OPTIONS = '--bare --no-tags'
 
 const ROWS = [
+  {
+    name: 'it was there, and is gone when it is opened',
+    fault: (file: string) => `-P ${file} -e inject=openat:error=ENOENT`,
+    code: 0,
+    how: 'pass; reason=store',
+  },
   {
     name: 'it cannot be opened',
     fault: (file: string) => `-P ${file} -e inject=openat:error=EIO`,
