@@ -8,17 +8,48 @@ export interface Addresses {
   upstreamPrefix: string
 }
 
+/** As the client wrote it: nginx has its bytes, which need be no text. */
+export const UNCHANGED = 'unchanged'
+
 /**
- * The client's request target on upstream, with the prefix replaced. `uri`: normalised, `$uri`; `raw`:
- * `$request_uri`. proxy_pass with a path sends the normalised URI too: a raw `..` would climb out of
- * the prefix.
+ * The client's request target on upstream, as the operator's proxy_pass would send it: normalised where
+ * it replaces a prefix (a raw `..` would climb out of it) or a `rewrite` came before, else UNCHANGED.
+ * `uri`: normalised, `$uri`; `raw`: `$request_uri`. Empty, of which nginx makes a 500, where what stands
+ * in the prefix's place begins with no slash: it would be more of the host's name.
  */
-export function replacedTarget(settings: Addresses, uri: string, raw: string): string {
-  const own = uri.replace(/\/_gitcache\/[a-z]+\/git-upload-pack$/, '/git-upload-pack')
-  const escaped = encodeURI(own.substring(settings.prefix.length))
+export function replacedTarget(addresses: Addresses, uri: string, raw: string): string {
+  const from = addresses.prefix
+  const to = addresses.upstreamPrefix
+  if (to !== '' && to.charAt(0) !== '/') {
+    return ''
+  }
+  const isReplaced = from + to !== '' && uri.indexOf(from + '/') === 0
+  if (!isReplaced && isNormalised(uri, raw)) {
+    return UNCHANGED
+  }
+  const path = isReplaced ? to + uri.substring(from.length) : uri
   const query = raw.indexOf('?') < 0 ? '' : raw.substring(raw.indexOf('?'))
-  const base = settings.upstream + settings.upstreamPrefix
-  return base + escaped.replace(/[?#]/g, encodeURIComponent) + query
+  return addresses.upstream + encodeURI(path).replace(/[?#]/g, encodeURIComponent) + query
+}
+
+/** Whether it is what nginx makes of `raw` (ngx_http_parse_complex_uri), so that nothing was rewritten. */
+function isNormalised(uri: string, raw: string): boolean {
+  try {
+    const path = decodeURIComponent(raw.split(/[?#]/)[0] as string)
+    return uri === withoutDots(path) || uri === withoutDots(path.replace(/\/{2,}/g, '/'))
+  } catch {
+    // No UTF-8: it cannot be told.
+    return true
+  }
+}
+
+function withoutDots(path: string): string {
+  const kept: string[] = []
+  path.split('/').forEach((segment) => {
+    if (segment === '..') kept.pop()
+    else if (segment !== '.') kept.push(segment)
+  })
+  return kept.join('/')
 }
 
 /** Where upstream advertises the refs of the repository that `target` fetches from. */

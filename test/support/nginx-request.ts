@@ -29,6 +29,7 @@ export function nginxRequest({ body, headers, variables, reply }: Given) {
     requestBuffer: Buffer.from(body as string),
     variables: {
       request_uri: '/a.git/git-upload-pack',
+      gitcache_target: 'http://u/a.git/git-upload-pack',
       request_id: '0123456789abcdef0123456789abcdef',
       gitcache_base: '/a.git',
       gitcache_enabled: 'on',

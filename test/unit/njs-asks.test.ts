@@ -172,12 +172,17 @@ test.each([
   expect(seen).toMatchObject({ asked: [], result: 'pass; reason=conditional' })
 })
 
-test('the prefix is taken off, and what lies beside it passes', async () => {
-  const set = { gitcache_prefix: '/a', gitcache_upstream_prefix: '/b', gitcache_base: '/a/x' }
-  const at = (request_uri: string) =>
-    handle(PLAIN, { prepare: [busy] }, {}, { ...set, request_uri })
-  expect((await at('/a/x.git/git-upload-pack')).sent.join()).toContain('"path":"/b/x.git"')
-  expect((await at('/ab/x.git/git-upload-pack')).result).toBe('pass; reason=path')
+test('the repository is that of the target which upstream is sent', async () => {
+  const at = (gitcache_target: string) =>
+    handle(
+      PLAIN,
+      { prepare: [busy] },
+      {},
+      { gitcache_target, request_uri: '/other/git-upload-pack' }
+    )
+  expect((await at('http://u/b/x.git/git-upload-pack')).sent.join()).toContain('"path":"/b/x.git"')
+  expect((await at('http://u/b/x%2f/git-upload-pack')).result).toBe('pass; reason=path')
+  expect((await at('')).result).toBe('pass; reason=path')
 })
 
 describe('the sidecar', () => {

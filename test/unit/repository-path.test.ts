@@ -1,9 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import {
-  parseRepositoryPath,
-  repositoryId,
-  stripPrefix,
-} from '../../njs/src/git/repository-path.ts'
+import { parseRepositoryPath, repositoryId } from '../../njs/src/git/repository-path.ts'
 
 const LONG = 'a'.repeat(255)
 
@@ -81,16 +77,4 @@ describe('repositoryId', () => {
     const paths = ['/a', '/a/b', '/a.git/b', '/b', '/A', '/a-git', '/a/.git', '/.git']
     expect(new Set(paths.map(repositoryId)).size).toBe(paths.length)
   })
-})
-
-test.each([
-  ['/a/b', '', '/a/b'],
-  ['/git/a/b', '/git', '/a/b'],
-  ['/git/a', '/git/a', null],
-  ['/git', '/git', null],
-  ['/gitx/a', '/git', null],
-  ['/Git/a', '/git', null],
-  ['/a/git/b', '/git', null],
-])('%s without the prefix "%s" is %s', (path, prefix, expected) => {
-  expect(stripPrefix(path, prefix)).toBe(expected)
 })

@@ -1,6 +1,13 @@
 /** Addresses on this server and on upstream, with and without a prefix that proxy_pass replaces. */
+import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { type Addresses, clientLocation, refsOf, replacedTarget } from '../../njs/src/target.ts'
+import {
+  type Addresses,
+  clientLocation,
+  refsOf,
+  replacedTarget,
+  UNCHANGED,
+} from '../../njs/src/target.ts'
 
 const PLAIN: Addresses = { upstream: 'http://forge', prefix: '', upstreamPrefix: '' }
 const MOVED: Addresses = { upstream: 'http://forge', prefix: '/git', upstreamPrefix: '/scm' }
@@ -9,11 +16,45 @@ const POST = '/git-upload-pack'
 test.each([
   ['the prefix replaced', `/git/a/b${POST}`, `/git/a/b${POST}`, `/scm/a/b${POST}`],
   ['normalised under a prefix', `/git/b${POST}`, `/git/a/../b${POST}`, `/scm/b${POST}`],
-  ['from an internal location', `/git/a/_gitcache/probe${POST}`, `/git/a${POST}`, `/scm/a${POST}`],
   ['escaped anew', `/git/a b?c${POST}`, `/git/a%20b%3fc${POST}`, `/scm/a%20b%3Fc${POST}`],
   ['with its query', `/git/a${POST}`, `/git/a${POST}?x=1`, `/scm/a${POST}?x=1`],
 ])('%s', (_, uri, raw, expected) => {
   expect(replacedTarget(MOVED, uri, raw)).toBe(`http://forge${expected}`)
+})
+
+const IN_PLACE: Addresses = { ...PLAIN, upstreamPrefix: '/scm' }
+
+test.each([
+  ['as it came', PLAIN, `/a/b${POST}`, `/a/b${POST}`],
+  ['with odd bytes', PLAIN, `/a%${POST}`, `/a%25${POST}`],
+  ['with what is no UTF-8', PLAIN, `/a\ufffd${POST}`, `/a%e4${POST}`],
+  ['that nginx has normalised', PLAIN, `/b c${POST}`, `//a/../b%20c${POST}?x=%2f`],
+  ['with slashes that it did not merge', PLAIN, `/a//b${POST}`, `/a//b${POST}`],
+  ['outside of the prefix', MOVED, `/other/a${POST}`, `/other/a${POST}`],
+  ['beside the prefix', MOVED, `/git.evil.test:81/a${POST}`, `/git.evil.test:81/a${POST}`],
+])('%s: unchanged', (_, addresses, uri, raw) => {
+  expect(replacedTarget(addresses, uri, raw)).toBe(UNCHANGED)
+})
+
+test.each([
+  ['rewritten', PLAIN, `/a${POST}`, `/scm/a${POST}?x=1`, `http://forge/a${POST}?x=1`],
+  ['rewritten, beside the prefix', MOVED, `/x/a${POST}`, `/a${POST}`, `http://forge/x/a${POST}`],
+  ['moved as a whole', IN_PLACE, `/a${POST}`, `/../a${POST}`, `http://forge/scm/a${POST}`],
+  ['a name that would go on', { ...MOVED, upstreamPrefix: '.evil' }, `/git/a${POST}`, '', ''],
+  ['the same in place', { ...PLAIN, upstreamPrefix: 'scm' }, `/a${POST}`, `/a${POST}`, ''],
+])('%s', (_, addresses, uri, raw, expected) => {
+  expect(replacedTarget(addresses, uri, raw)).toBe(expected)
+})
+
+test('no prefix leads to another host', () => {
+  const part = fc.stringMatching(/^[/.:@a-z%?#-]{0,8}$/)
+  fc.assert(
+    fc.property(part, part, part, (prefix, upstreamPrefix, path) => {
+      const uri = `/${path}${POST}`
+      const target = replacedTarget({ upstream: 'http://forge', prefix, upstreamPrefix }, uri, uri)
+      expect(target).toMatch(/^(unchanged$|http:\/\/forge\/|$)/)
+    })
+  )
 })
 
 test('the refs of a repository', () => {

@@ -28,11 +28,3 @@ export function repositoryId(path: string): string {
   const id = path.substring(0, end)
   return id.slice(-4) === '.git' && id.length > 5 ? id.slice(0, -4) : id
 }
-
-/** Takes the operator's prefix off a path: `/git` from `/git/a/b`; null where it is not there. */
-export function stripPrefix(path: string, prefix: string): string | null {
-  if (prefix === '') {
-    return path
-  }
-  return path.indexOf(prefix + '/') === 0 ? path.substring(prefix.length) : null
-}

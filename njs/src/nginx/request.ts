@@ -2,12 +2,14 @@
 import type { RequestHead } from '../git/classify.ts'
 import { announcedSize, isGzipped } from '../git/gzip.ts'
 import type { Reason } from '../git/reasons.ts'
-import { parseRepositoryPath, stripPrefix } from '../git/repository-path.ts'
+import { parseRepositoryPath } from '../git/repository-path.ts'
 import { internal, type NginxRequest } from './ngx.ts'
 import type { Settings } from './settings.ts'
 
 /** Larger bodies are the sidecar's, inflated: njs 0.7.9 takes 4 ms to read and to probe so much. */
 const MAX_BODY = 64 * 1024
+/** What a member of gzip begins with, in hex: RFC 1952, 2.3.1. */
+const MEMBER = '1f8b08'
 
 export interface Head extends RequestHead {
   contentLength: string
@@ -33,11 +35,10 @@ export function readHead(r: NginxRequest): Head {
   }
 }
 
-/** The repository's path on upstream, or null where we do not read it. */
+/** The repository's path on upstream, of what upstream is sent; null where we do not read it. */
 export function readPath(r: NginxRequest, settings: Settings): string | null {
-  const path = parseRepositoryPath(r.variables['request_uri'] || '')
-  const stripped = path === null ? null : stripPrefix(path, settings.prefix)
-  return stripped === null ? null : settings.upstreamPrefix + stripped
+  const target = r.variables['gitcache_target'] || ''
+  return parseRepositoryPath(target.substring(settings.upstream.length))
 }
 
 /** Whether it is seen before the body is read that it is too large for this engine. */
@@ -70,7 +71,8 @@ export async function inflateBody(r: NginxRequest, raw: Buffer): Promise<Buffer 
   if (!isGzipped(raw)) {
     return 'gzip'
   }
-  if (announcedSize(raw) > MAX_BODY) {
+  // The size that is announced is that of the last member.
+  if (announcedSize(raw) > MAX_BODY || raw.indexOf(MEMBER, MEMBER.length / 2, 'hex') > 0) {
     return 'body-size'
   }
   const reply = await r.subrequest(internal(r, 'gunzip'), { method: 'POST' })
@@ -78,7 +80,6 @@ export async function inflateBody(r: NginxRequest, raw: Buffer): Promise<Buffer 
   if (reply.status !== 200 || !inflated) {
     return 'gzip'
   }
-  // The size that is announced is that of the last member.
   return inflated.length > MAX_BODY ? 'body-size' : inflated
 }
 

@@ -5,7 +5,10 @@
 import type { Addresses } from '../target.ts'
 import type { NginxRequest } from './ngx.ts'
 
-export interface Settings extends Addresses {
+export interface Settings {
+  /** Scheme and authority of the operator's proxy_pass target, `http://forge`. */
+  upstream: string
+  /** Where stored answers are. */
   packs: string
 }
 
@@ -21,8 +24,6 @@ export function readSettings(r: NginxRequest): Settings {
   const v = r.variables
   return {
     upstream: v['gitcache_upstream'] || '',
-    prefix: v['gitcache_prefix'] || '',
-    upstreamPrefix: v['gitcache_upstream_prefix'] || '',
     packs: v['gitcache_packs'] || '',
   }
 }

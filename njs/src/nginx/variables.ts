@@ -3,9 +3,15 @@ import { refsOf, replacedTarget as replaced } from '../target.ts'
 import type { NginxRequest } from './ngx.ts'
 import { readAddresses } from './settings.ts'
 
-/** js_set of $gitcache_replaced_target: where proxy_pass replaces a prefix. */
+/** The internal locations of gitcache-location.conf. */
+const INTERNAL = /\/_gitcache\/[a-z]+\/git-upload-pack$/
+
+/** js_set of $gitcache_replaced_target: what is not plain, or replaced, or rewritten. */
 export function replacedTarget(r: NginxRequest): string {
-  return replaced(readAddresses(r), r.variables['uri'] || '', r.variables['request_uri'] || '')
+  const uri = r.variables['uri'] || ''
+  // Without a base it is a path of the client's own that looks like one of ours.
+  const own = r.variables['gitcache_base'] ? uri.replace(INTERNAL, '/git-upload-pack') : uri
+  return replaced(readAddresses(r), own, r.variables['request_uri'] || '')
 }
 
 /** js_set of $gitcache_refs_target. */

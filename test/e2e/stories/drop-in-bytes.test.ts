@@ -47,6 +47,27 @@ const SITES: Site[] = [
     proxyPath: '/pub/',
     settings: 'set $gitcache_prefix /git; set $gitcache_upstream_prefix /pub;',
   },
+  { name: 'rewritten', upstream: 'http://echo', server: 'rewrite ^/git/(.*)$ /moved/$1;' },
+  {
+    name: 'rewritten-prefix',
+    upstream: 'http://echo',
+    server: 'rewrite ^/git/(.*)$ /moved/$1;',
+    prefix: '/moved/',
+    proxyPath: '/pub/',
+    settings: 'set $gitcache_prefix /moved; set $gitcache_upstream_prefix /pub;',
+  },
+  // The settings are the server's, and another location's.
+  {
+    name: 'elsewhere',
+    upstream: 'http://echo',
+    settings: 'set $gitcache_prefix /gi; set $gitcache_upstream_prefix /pub;',
+  },
+  {
+    name: 'moved',
+    upstream: 'http://echo',
+    proxyPath: '/pub/',
+    settings: 'set $gitcache_upstream_prefix /pub;',
+  },
 ]
 
 const REPO = '/git/some/repo.git'

@@ -16,6 +16,7 @@ const FAULTS = {
       .writeHead(429, {
         'retry-after': '7',
         'content-type': 'text/plain; charset=utf-8',
+        'content-length': 10,
         'x-limit': 'a',
       })
       .end('slow down\n'),
