@@ -115,6 +115,81 @@ describe('what nginx gives to no nested location', () => {
     expect(found(to === '' ? dump.replace('include sites', map) : dump)).toEqual([])
   })
 
+  const changedTo = ({ at = '/', pass = 'http://forge', set = '' }) =>
+    RIGHT.replace('# here', () => (set === '' ? '' : `set ${set};`))
+      .replace('location / {', `location ${at} {`)
+      .replace('proxy_pass http://forge;', () => `proxy_pass ${pass};`)
+
+  test.each([
+    [
+      'another upstream',
+      { pass: 'http://other' },
+      'refs of location / of server git.example.org are of http://other, fetches of $gitcache_upstream http://forge',
+    ],
+    ['a path without a prefix', { at: '/git/', pass: 'http://forge/' }, 'refs of location /git/'],
+    ['a path in place', { pass: 'http://forge/scm/' }, 'refs of location /'],
+    [
+      'a prefix, and no path',
+      { at: '/git/', set: '$gitcache_prefix /git' },
+      'refs of location /git/',
+    ],
+    [
+      'another path than is said',
+      { at: '/git/', pass: 'http://forge/a/', set: '$gitcache_prefix /git' },
+      'refs of location /git/',
+    ],
+    [
+      'a slash behind the upstream',
+      { set: '$gitcache_upstream http://forge/' },
+      '$gitcache_upstream http://forge/',
+    ],
+    [
+      'a slash behind the prefix',
+      { at: '/git/', pass: 'http://forge/', set: '$gitcache_prefix /git/' },
+      '$gitcache_prefix /git/',
+    ],
+    [
+      'no slash before it',
+      { set: '$gitcache_upstream_prefix scm' },
+      '$gitcache_upstream_prefix scm',
+    ],
+    ['a switch that is none', { set: '$gitcache_enabled Off' }, '$gitcache_enabled Off'],
+    ['a number that is none', { set: '$gitcache_max_tags lots' }, '$gitcache_max_tags lots'],
+    ['a name that is none', { set: '$gitcache_enabld off' }, '$gitcache_enabld is no setting'],
+  ])('%s is found', (_, changed, text) => {
+    expect(
+      found(changedTo(changed)).map((finding) => finding.text.slice(0, text.length))
+    ).toContain(text)
+  })
+
+  test.each([
+    ['a path and its prefix', { at: '/git/', pass: 'http://forge/', set: '$gitcache_prefix /git' }],
+    [
+      'both prefixes',
+      {
+        at: '/git/',
+        pass: 'http://forge/a/',
+        set: '$gitcache_prefix /git; set $gitcache_upstream_prefix /a',
+      },
+    ],
+    [
+      'no slash on both sides',
+      {
+        at: '/git',
+        pass: 'http://forge/a',
+        set: '$gitcache_prefix /git; set $gitcache_upstream_prefix /a',
+      },
+    ],
+    ['a slash alone', { pass: 'http://forge/' }],
+    ['the port of the scheme', { pass: 'http://forge:80' }],
+    ['a variable', { pass: 'http://$forge' }],
+    ['a prefix of another location', { set: '$gitcache_prefix /git' }],
+    ['a switch', { set: '$gitcache_enabled off' }],
+    ['a switch by a variable', { set: '$gitcache_enabled $cached' }],
+  ])('%s is right', (_, changed) => {
+    expect(found(changedTo(changed))).toEqual([])
+  })
+
   test('a second server without its own', () => {
     const second =
       'server { listen 81; location /b/ { include gitcache/gitcache-location.conf; } }\n'

@@ -31,6 +31,12 @@ describe.each(internal)('$pattern', ({ directives }) => {
     expect(directives.slice(0, 2)).toEqual(['internal', 'if ($gitcache_base = "") { return 404'])
   })
 
+  test("what is asked under a client's credentials is in no cache of the operator's", () => {
+    const asks = directives.some((line) => line.startsWith('proxy_pass'))
+    const kept = ['proxy_cache off', 'proxy_store off'].filter((line) => directives.includes(line))
+    expect(kept).toHaveLength(asks ? 2 : 0)
+  })
+
   test("what comes from upstream cannot name another of nginx's own", () => {
     const asksUpstream = directives.some((line) =>
       /^proxy_pass \$gitcache(_refs)?_target/.test(line)

@@ -3,6 +3,7 @@
  * nested locations, and nginx gives them neither variables nor conditions of the one around them.
  */
 import type { Finding } from './check.ts'
+import { checkSettings } from './check-settings.ts'
 import { type Directive, readDirectives } from './nginx-directives.ts'
 
 /** The blocks around an include, from the outermost on: http, server, location. */
@@ -22,10 +23,15 @@ export function checkPlaces(dump: string): Finding[] {
   }
   const places = placesOf(tree, [])
   const found = places.flatMap((place) =>
-    [checkUpstream, checkConditions, checkPattern, checkReports].flatMap((one) => one(place))
+    [checkUpstream, checkProxyPass, checkConditions, checkPattern, checkReports].flatMap((one) =>
+      one(place)
+    )
   )
   const areReported = places.length > 0 && places.every(isReported)
-  return areReported ? [...found, { level: 'ok', text: 'hits are reported to the sidecar' }] : found
+  const reported: Finding[] = areReported
+    ? [{ level: 'ok', text: 'hits are reported to the sidecar' }]
+    : []
+  return [...checkSettings(tree), ...found, ...reported]
 }
 
 function placesOf(directives: Directive[], around: Place): Place[] {
@@ -72,6 +78,75 @@ function checkUpstream(place: Place): Finding[] {
           fix: 'set $gitcache_upstream http://NAME; in the server, not in the location, as in your proxy_pass',
         },
       ]
+}
+
+/** Refs go by proxy_pass, and fetches by what is set: both must lead to the same. */
+function checkProxyPass(place: Place): Finding[] {
+  const location = place.at(-1)
+  const pass = directivesOf(location, 'proxy_pass').at(-1)?.args[0] ?? ''
+  const [, name, path] = /^(https?:\/\/[^/$]+)(\/[^$]*)?$/.exec(pass) ?? []
+  if (location?.name !== 'location' || name === undefined || name.includes('unix:')) {
+    return []
+  }
+  const upstream = settingOf(place, '$gitcache_upstream')
+  if (upstream && withoutPort(upstream) !== withoutPort(name)) {
+    return [
+      {
+        level: 'fail',
+        text: `refs of ${nameOf(place)} are of ${name}, fetches of $gitcache_upstream ${upstream}`,
+        fix: `set $gitcache_upstream ${name}; there, or a map where one server has several`,
+      },
+    ]
+  }
+  return checkPrefix(place, location.args.at(-1) ?? '', path)
+}
+
+function withoutPort(name: string): string {
+  return name.replace(/^(http:.*):80$|^(https:.*):443$/, '$1$2')
+}
+
+/** `path`: of proxy_pass, which nginx puts in the place of the location's; undefined where it has none. */
+function checkPrefix(place: Place, location: string, path: string | undefined): Finding[] {
+  const prefix = settingOf(place, '$gitcache_prefix')
+  const upstreamPrefix = settingOf(place, '$gitcache_upstream_prefix')
+  if (prefix === null || upstreamPrefix === null) {
+    return []
+  }
+  const [from, to] = path === undefined ? ['', ''] : [location, path].map(withoutSlash)
+  // Where nothing is replaced, neither is it by a prefix that belongs elsewhere.
+  const isElsewhere = path === undefined && prefix !== '' && !isBelow(location, prefix)
+  if (isElsewhere || (prefix === from && upstreamPrefix === to)) {
+    return []
+  }
+  const value = (text: string | undefined) => text || '""'
+  return [
+    {
+      level: 'fail',
+      text: `refs of ${nameOf(place)} and its fetches are not those of one repository`,
+      fix: `set $gitcache_prefix ${value(from)}; set $gitcache_upstream_prefix ${value(to)}; in the server, as its proxy_pass replaces them`,
+    },
+  ]
+}
+
+function withoutSlash(path: string): string {
+  return path.replace(/\/$/, '')
+}
+
+function isBelow(path: string, prefix: string): boolean {
+  return `${path}/`.startsWith(`${prefix}/`)
+}
+
+/** Its one value for all of the server; null where it depends on the request. */
+function settingOf(place: Place, name: string): string | null {
+  const http = place.find((one) => one.name === 'http')
+  const server = place.find((one) => one.name === 'server')
+  const rows = directivesOf(http, 'map')
+    .filter(({ args }) => args[1] === name)
+    .flatMap(({ block }) => block ?? [])
+  const sets = setsOf(server).filter(({ args }) => args[0] === name)
+  const value = sets.length > 0 ? sets.at(-1)?.args[1] : rows[0]?.args[0]
+  const isOne = sets.length > 0 ? sets.length === 1 : rows.length < 2
+  return isOne && !value?.includes('$') ? (value ?? '') : null
 }
 
 /** Also in an `if`, and in no location. */

@@ -35,6 +35,7 @@ const SITES: Site[] = [
     proxyPath: '/pub/',
     settings: 'set $gitcache_prefix /git; set $gitcache_upstream_prefix /pub;',
   },
+  { name: 'rewritten', server: 'rewrite ^/scm/(.*)$ /pub/$1;' },
   { name: 'challenge', settings: 'set $gitcache_anonymous_401 on;' },
   { name: 'own-log', location: `access_log /w/log/nginx-own-log.log test;` },
   { name: 'header', location: 'add_header X-Operator his always;' },
@@ -93,6 +94,18 @@ onEachNginx((suite) => {
   test('HSTS is on a miss, on a hit and on a pass, once', async () => {
     for (const { headers } of await threeWays('plain'))
       expect(headers.filter((line) => line.startsWith('Strict'))).toEqual([HSTS])
+  })
+
+  test('a repository by another name that is rewritten to its own is one repository', async () => {
+    depth += 1
+    const how: string[] = []
+    for (const path of ['/scm', '/pub', '/scm']) {
+      const asked = fetch([`deepen ${depth}`], `${path}/${repository}`)
+      const { id, body } = await ask('rewritten', asked)
+      expect(body.includes('PACK')).toBe(true)
+      how.push(fetchResults(operator, id).join())
+    }
+    expect(how).toEqual(['miss', 'hit', 'hit'])
   })
 
   test("the location's own header, too", async () => {
