@@ -1,7 +1,7 @@
 /** For people: /metrics, /healthz and /readyz on a listener of their own. */
 import { access, constants } from 'node:fs/promises'
 import { createServer, type Server, type ServerResponse } from 'node:http'
-import { splitAddress } from './config.ts'
+import { splitAddress } from './address.ts'
 import { cannotListen } from './errors.ts'
 import { gitVersion } from './git.ts'
 import type { Layout } from './layout.ts'

@@ -2,6 +2,7 @@
  * From an authorised request to its answer: stored, being made, or made now. One job a key,
  * whoever asks; warm.ts and cold.ts make it.
  */
+import { randomUUID } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type FetchRequest, isStorable, isWhole } from '../../njs/src/git/fetch-request.ts'
@@ -190,8 +191,7 @@ export function openAnswers(parts: Parts): Answers {
     const commit: Commit = { first: first.resolve, others: others.resolve, alone: others.reject }
     const ended = make(work, commit)
       .catch((error: unknown) => {
-        // Of who was not probed upstream may have its own opinion.
-        const fault = error instanceof Pass && work.probed ? FAULTS[error.reason] : undefined
+        const fault = error instanceof Pass ? FAULTS[error.reason] : undefined
         if (fault)
           faults(fault, error, { upstream: work.name.upstream, repo: work.name.repository })
         first.reject(error)
@@ -220,7 +220,9 @@ export function openAnswers(parts: Parts): Answers {
       }
       if (!isWhole(work.request)) {
         await answerFromUpstream(parts, work, commit)
-        mirrors.missed(work.name, work.source, work.key)
+        // What is not stored is missed anew by each who asks the same.
+        const miss = willBeStored(work.request) ? work.key : randomUUID()
+        mirrors.missed(work.name, work.source, miss)
         return
       }
       const seed = mirrors.adopt(work.name, work.source)

@@ -1,8 +1,8 @@
 /**
  * Keeps packs, mirrors and temporary files within a number of bytes. The files are the truth: what
  * is known of them is read from the directory at start, and nginx's reports say what is used.
- * Most answers are never read twice, so those that were not go first, the oldest of them; then what
- * was not used for longest, answers and mirrors alike. After S3-FIFO (Yang et al., SOSP 2023).
+ * Most answers are never read twice, so those that were not go first, but for the newest of them; then
+ * what was not used for longest, answers and mirrors alike. After S3-FIFO (Yang et al., SOSP 2023).
  */
 import { readdir, stat, statfs } from 'node:fs/promises'
 import path from 'node:path'
@@ -16,6 +16,15 @@ import { readAnswerName, type Store, shardsOf } from './store.ts'
 /** Of the file system, where no size is given; and what stays free of it in any case. */
 const SHARE = 0.5
 const FLOOR = 0.05
+/**
+ * Of the size that is allowed, what the newest answers have before they must have been read again: in a
+ * cache that is full of others a new one would be gone before anyone could.
+ */
+const TRIAL = 0.1
+/** Whom we have just told of an answer nginx sends it to, and a herd comes for a while. Milliseconds. */
+const YOUNG = 30_000
+/** An answer that is more than so much of what is allowed would take the place of all others. */
+const LARGEST = 0.5
 /** All files are measured so often. Milliseconds. */
 const MEASURE = 60_000
 /**
@@ -31,6 +40,30 @@ interface Stored {
   /** Milliseconds since the epoch. */
   used: number
   again: boolean
+}
+
+/** What can be removed. */
+interface Candidate {
+  /** Milliseconds since the epoch. */
+  used: number
+  /** Returns the bytes that are free then. */
+  drop(): Promise<number>
+}
+
+function byUse(a: Candidate, b: Candidate): number {
+  return a.used - b.used
+}
+
+/** The last of these, as many as have room. */
+function newest<T extends { bytes: number }>(sorted: T[], room: number): Set<T> {
+  const found = new Set<T>()
+  let left = room
+  for (const one of [...sorted].reverse()) {
+    left -= one.bytes
+    if (left < 0) break
+    found.add(one)
+  }
+  return found
 }
 
 export interface Budget {
@@ -113,6 +146,7 @@ export function openBudget(parts: BudgetParts): Budget {
   async function excess(): Promise<number> {
     const { bsize, blocks, bavail } = await statfs(dirs.packs)
     allowed = limit ?? bsize * blocks * SHARE
+    store.largest = allowed * LARGEST
     const { packs: kept, mirrors: mirrored } = sizes()
     const over = kept + mirrored + measured.tmp - allowed
     return Math.max(over, bsize * blocks * FLOOR - bsize * bavail)
@@ -133,25 +167,30 @@ export function openBudget(parts: BudgetParts): Budget {
       return
     }
     const before = tooMuch
-    const byUse = [...packs].sort(([, a], [, b]) => a.used - b.used)
-    for (const [key, pack] of byUse.filter(([, { again }]) => !again)) {
-      if (tooMuch <= 0) break
-      tooMuch -= await drop(key, pack)
-    }
-    const rest: { used: number; drop: () => Promise<number> }[] = [
-      ...byUse
-        .filter(([, { again }]) => again)
-        .map(([key, pack]) => ({ used: pack.used, drop: () => drop(key, pack) })),
-      ...measured.mirrors.map((mirror) => ({
-        used: mirror.used,
-        drop: () => dropMirror(mirror),
-      })),
-    ]
-    for (const one of rest.sort((a, b) => a.used - b.used)) {
+    for (const one of inOrder()) {
       if (tooMuch <= 0) break
       tooMuch -= await one.drop()
     }
     if (tooMuch < before) log.info({ bytes: before - tooMuch }, 'evicted')
+  }
+
+  /** The first to go is the first: answers that had their time and were not read again; then what was not used for longest. */
+  function inOrder(): Candidate[] {
+    const answers = [...packs].map(([key, pack]) => ({
+      key,
+      ...pack,
+      drop: () => drop(key, pack),
+    }))
+    const once = answers.filter(({ again }) => !again).sort(byUse)
+    const trial = newest(once, allowed * TRIAL)
+    const young = Date.now() - YOUNG
+    const first = new Set(once.filter((one) => !trial.has(one) && one.used < young))
+    const mirrored = measured.mirrors.map((one) => ({
+      used: one.used,
+      drop: () => dropMirror(one),
+    }))
+    const rest = answers.filter((one) => !first.has(one))
+    return [...first, ...[...rest, ...mirrored].sort(byUse)]
   }
 
   /** What cannot be removed still counts. */
@@ -168,7 +207,7 @@ export function openBudget(parts: BudgetParts): Budget {
   }
 
   async function dropMirror(mirror: MirrorSize): Promise<number> {
-    if (!(await mirrors.remove(mirror.dir))) {
+    if (!(await mirrors.evict(mirror.dir))) {
       return 0
     }
     metrics.evicted('mirror')

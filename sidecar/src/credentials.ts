@@ -3,7 +3,7 @@
  * They travel in the environment (readable by our user only), never in argv, URLs or files.
  */
 import type { IncomingHttpHeaders } from 'node:http'
-import type { Upstream } from './config.ts'
+import type { Upstream } from './upstreams.ts'
 
 /** Headers about the body, the connection or the protocol. No Accept-Encoding: what comes is stored. */
 const OWN =

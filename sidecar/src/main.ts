@@ -3,8 +3,15 @@ import { check } from './commands/check.ts'
 import { purge } from './commands/purge.ts'
 import { run } from './commands/run.ts'
 import { serve } from './commands/serve.ts'
-import { type CommandName, OPTIONS, type RawOptions, readOptions } from './config.ts'
 import { UserError } from './errors.ts'
+import {
+  type CommandName,
+  isFor,
+  type Name,
+  OPTIONS,
+  type RawOptions,
+  readOptions,
+} from './options.ts'
 import { VERSION } from './version.ts'
 
 interface Command {
@@ -19,22 +26,32 @@ const COMMANDS: Record<CommandName, Command> = {
   purge: { help: 'removes all that is kept of a REPOSITORY, at once', act: purge },
 }
 
-function help(): string {
+const EXAMPLES = [
+  '  nginx-git-cache run --upstream https://git.example.org',
+  '  nginx-git-cache serve --upstream http://forge=http://10.0.0.5:3000',
+  '  nginx-git-cache check --upstream http://forge=http://10.0.0.5:3000 --repository group/public.git',
+  '  nginx-git-cache purge --data /var/cache/nginx-git-cache /owner/repository.git',
+]
+
+/** `command`: whose options alone are shown. */
+function help(command: CommandName | null): string {
   const commands = Object.entries(COMMANDS).map(([name, row]) => `  ${name.padEnd(8)}${row.help}`)
-  const options = Object.entries(OPTIONS).map(([name, row]) => {
+  const names = (Object.keys(OPTIONS) as Name[]).filter(
+    (name) => command === null || isFor(name, command)
+  )
+  const options = names.map((name) => {
+    const row = OPTIONS[name]
     const fallback = 'default' in row ? ` (${row.default})` : ''
-    const of = 'of' in row ? `${row.of}: ` : ''
+    const of = 'of' in row && command === null ? `${row.of}: ` : ''
     return `  ${`--${name} ${row.value}`.padEnd(30)}${of}${row.help}${fallback}`
   })
   return [
-    'nginx-git-cache COMMAND [OPTION]...',
-    ...commands,
+    `nginx-git-cache ${command ?? 'COMMAND'} [OPTION]...${command === 'purge' ? ' REPOSITORY' : ''}`,
+    ...(command === null ? commands : [`  ${COMMANDS[command].help}`]),
     'Options; each has a twin in the environment, --git-processes is GITCACHE_GIT_PROCESSES:',
     ...options,
     'Examples:',
-    '  nginx-git-cache run --upstream https://git.example.org',
-    '  nginx-git-cache serve --upstream http://forge=http://10.0.0.5:3000',
-    '  nginx-git-cache purge --data /var/cache/nginx-git-cache /owner/repository.git',
+    ...EXAMPLES.filter((line) => command === null || line.includes(` ${command} `)),
   ].join('\n')
 }
 
@@ -44,11 +61,12 @@ function isCommand(name: string): name is CommandName {
 
 async function main(argv: string[]): Promise<void> {
   const [name = '', ...rest] = argv
-  if (name === '' || argv.includes('--help') || argv.includes('-h')) {
-    console.log(help())
+  if (name === '' || name === 'help' || argv.includes('--help') || argv.includes('-h')) {
+    const named = argv.find(isCommand)
+    console.log(help(named ?? null))
     return
   }
-  if (name === '--version') {
+  if (name === 'version' || argv.includes('--version') || argv.includes('-V')) {
     console.log(VERSION)
     return
   }

@@ -72,6 +72,8 @@ export interface Mirrors {
   sizes(): Promise<MirrorSize[]>
   /** False where it is in use. */
   remove(dir: string): Promise<boolean>
+  /** The same for want of room: it is not made again for a while. */
+  evict(dir: string): Promise<boolean>
   /** Removes all mirrors of a repository, in use, or in the making. Returns how many there were. */
   purge(repository: string): Promise<number>
   /** Upkeep of one, which is not removed while it lasts. */
@@ -79,6 +81,8 @@ export interface Mirrors {
 }
 
 const HOUR = 3600 * 1000
+/** A mirror for which there was no room would be fetched whole each minute. Milliseconds. */
+const EVICTED_FOR = HOUR
 /** Repositories that are remembered, so that memory does not grow with those ever asked for. */
 const MAX_ENTRIES = 10_000
 const MAX_COUNTED = 50_000
@@ -259,6 +263,16 @@ export function openMirrors(parts: MirrorParts): Mirrors {
     return true
   }
 
+  async function evict(dir: string): Promise<boolean> {
+    const removed = await remove(dir)
+    const entry = entryAt(dir)
+    if (removed && entry) {
+      entry.misses.clear()
+      entry.notBefore = Date.now() + EVICTED_FOR
+    }
+    return removed
+  }
+
   async function purge(repository: string): Promise<number> {
     let ended = 0
     for (const entry of entries.values()) {
@@ -280,6 +294,7 @@ export function openMirrors(parts: MirrorParts): Mirrors {
     using,
     sizes,
     remove,
+    evict,
     making: (name) => entryOf(name).making,
     bringIn: (name, source, request, tags) => fetches.bringIn(entryOf(name), source, request, tags),
     straight: (name, source, request, ask) => fetches.straight(entryOf(name), source, request, ask),

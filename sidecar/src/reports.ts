@@ -1,8 +1,8 @@
 /** nginx's reports on what it has answered, by UDP (its `access_log syslog:`). */
 import { createSocket } from 'node:dgram'
 import { isIPv6 } from 'node:net'
+import { splitAddress } from './address.ts'
 import type { Budget } from './budget.ts'
-import { splitAddress } from './config.ts'
 import { cannotListen } from './errors.ts'
 import type { Metrics } from './metrics.ts'
 

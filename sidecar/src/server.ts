@@ -133,18 +133,27 @@ const DRAINING: State = { state: 'pass', reason: 'sidecar' }
 
 /** What nginx asks for, checked. Throws Pass, or WrongOrder. */
 async function readOrder(message: IncomingMessage, secret: string): Promise<{ order: Order }> {
-  const given: unknown = JSON.parse(await readText(message))
+  const given = parseJson(await readText(message))
   checkSecret(secret, given)
   const { data: order } = anyOrder.safeParse(given)
   if (order === undefined) {
-    const names = Object.keys(Object(given)).filter((name) => name !== 'secret')
+    const names = Object.keys(given).filter((name) => name !== 'secret')
     throw new WrongOrder(`an order of ${names.join(', ')}`)
   }
   return { order }
 }
 
-function checkSecret(secret: string, order: unknown): void {
-  const given = (order as { secret?: unknown }).secret
+/** Throws WrongOrder, which does not show what it was. */
+function parseJson(text: string): object {
+  try {
+    return Object(JSON.parse(text))
+  } catch {
+    throw new WrongOrder('an order that is no JSON')
+  }
+}
+
+function checkSecret(secret: string, order: { secret?: unknown }): void {
+  const given = order.secret
   const hash = (text: string) => createHash('sha256').update(text).digest()
   if (secret !== '' && !timingSafeEqual(hash(secret), hash(String(given)))) {
     throw new WrongOrder('wrong secret')

@@ -13,6 +13,8 @@ export interface Store {
   onStored: (key: string, bytes: number, tag: string) => void
   /** Called with each answer that is removed, whoever does. */
   onRemoved: (key: string) => void
+  /** Larger answers are not stored. Bytes; set by what keeps the cache to its size. */
+  largest: number
   has(key: string): Promise<boolean>
   /** Where it is, if it is there. */
   fileOf(key: string): string
@@ -26,7 +28,7 @@ export interface Store {
 
 export interface SpoolFile {
   handle: FileHandle
-  /** Synced and renamed to its key: a reader never sees a part. Dropped where it was purged meanwhile. */
+  /** Synced and renamed to its key: a reader never sees a part. Dropped where it was purged meanwhile, or is too large. */
   commit(key: string): Promise<void>
   /** Unlinked; who reads from the handle goes on reading. */
   drop(): Promise<void>
@@ -103,6 +105,7 @@ export function openStore(dirs: Layout): Store {
   const store: Store = {
     onStored: () => {},
     onRemoved: () => {},
+    largest: Number.POSITIVE_INFINITY,
     fileOf: file,
     has: (key) =>
       access(file(key), constants.R_OK).then(
@@ -123,6 +126,7 @@ export function openStore(dirs: Layout): Store {
           await drop()
         },
         commit: async (key) => {
+          if ((await handle.stat()).size > store.largest) return drop()
           await handle.sync()
           if (purges.get(tag) !== purged) return drop()
           const done = commit(key, tag, handle, name)

@@ -8,10 +8,10 @@ import { gunzipSync } from 'node:zlib'
 import { Agent, buildConnector, type Dispatcher, errors, Pool, ProxyAgent, request } from 'undici'
 import type { Upstream as Asked } from '../../njs/src/git/authorize.ts'
 import type { PktSource } from '../../njs/src/git/pkt-line.ts'
-import type { Upstream } from './config.ts'
 import { forwardedHeaders } from './credentials.ts'
 import type { AnswerSource } from './job.ts'
 import { Pass } from './protocol.ts'
+import type { Upstream } from './upstreams.ts'
 
 /** What waits in memory while the disk is written: many small chunks are one write then. Bytes. */
 const READ_AHEAD = 256 * 1024

@@ -6,11 +6,12 @@ import { type FetchRequest, isOwnProbe } from '../../njs/src/git/fetch-request.t
 import { keyOf } from '../../njs/src/git/key.ts'
 import { repositoryId } from '../../njs/src/git/repository-path.ts'
 import { readTagState } from '../../njs/src/git/tag-state.ts'
-import type { Config, Upstream } from './config.ts'
+import type { Config } from './config.ts'
 import { forwardedHeaders, gitEnvironment } from './credentials.ts'
 import type { FetchSource, MirrorName } from './mirror.ts'
 import { type LeadOrder, Pass, type PrepareOrder } from './protocol.ts'
 import { utf8Source } from './upstream-http.ts'
+import type { Upstream } from './upstreams.ts'
 
 /** So long a probe is waited for too: proxy_read_timeout in nginx/gitcache-location.conf. Seconds. */
 const UNPROBED = 12

@@ -244,7 +244,7 @@ export const GOLDEN: Golden[] = [
         'filter combine:blob:none+tree:3',
       ]
     ),
-    sha256: 'f28954f3a08db0fe5928512aa06c2fc6bf5808e3a8e8d31792ae034a04c5ebeb',
+    sha256: 'f9a0ed1ba395bd7e0972afc662c2d0a5f8bf2d07743a733f249541149be6f8a8',
   },
   {
     name: 'v0 clone',

@@ -26,7 +26,7 @@ async function setUp(limit: number, left: MirrorSize[] = []) {
   const dirs = prepareLayout(path.join(work.dir, `data-${serial}`))
   const mirrors = {
     sizes: async () => [...left],
-    remove: async (dir: string) => {
+    evict: async (dir: string) => {
       left.splice(
         left.findIndex((one) => one.dir === dir),
         1

@@ -1,5 +1,5 @@
 /** What is removed when there is too much, and what is not. */
-import { existsSync, mkdirSync, utimesSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, utimesSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { pino } from 'pino'
 import { afterAll, expect, test, vi } from 'vitest'
@@ -31,7 +31,7 @@ async function setUp(limit: number, mirrors: (MirrorSize & { busy?: boolean })[]
   let left = mirrors
   const fake = {
     sizes: async () => left,
-    remove: async (dir: string) => {
+    evict: async (dir: string) => {
       const busy = left.find((mirror) => mirror.dir === dir)?.busy === true
       if (!busy) left = left.filter((mirror) => mirror.dir !== dir)
       return !busy
@@ -52,6 +52,7 @@ async function setUp(limit: number, mirrors: (MirrorSize & { busy?: boolean })[]
       }
     },
     store,
+    tmp: dirs.tmp,
     open: () =>
       openBudget({
         dirs,
@@ -101,6 +102,55 @@ test('then what was not used for longest, mirrors too, and none that is in use',
   await data.open().enforce()
   expect(data.packs()).toEqual([])
   expect(data.mirrors()).toEqual(['busy', 'new'])
+})
+
+test('a new answer stays while old ones fill the cache that have been read again', async () => {
+  const data = await setUp(3500)
+  const budget = data.open()
+  await budget.enforce()
+  vi.useFakeTimers({ toFake: ['Date'] })
+  for (const n of [1, 2, 3]) {
+    data.pack(n, n)
+    budget.stored(key(n), 1000, TAG)
+    budget.used(key(n))
+    vi.advanceTimersByTime(60_000)
+  }
+  data.pack(4, 4)
+  budget.stored(key(4), 1000, TAG)
+  await budget.enforce()
+  expect(data.packs()).toEqual([2, 3, 4])
+  // It has had its time, and more of it than is left to such.
+  vi.advanceTimersByTime(60_000)
+  data.pack(5, 5)
+  budget.stored(key(5), 1000, TAG)
+  await budget.enforce()
+  vi.useRealTimers()
+  expect(data.packs()).toEqual([2, 3, 5])
+  budget.stop()
+})
+
+test('the newest that were not read again have a tenth', async () => {
+  const data = await setUp(30_000, [{ dir: 'old', bytes: 28_000, used: 1 }])
+  const budget = data.open()
+  for (const n of [1, 2, 3, 4, 5]) data.pack(n, n)
+  await budget.enforce()
+  expect([data.packs(), data.mirrors()]).toEqual([[3, 4, 5], []])
+  budget.stop()
+})
+
+test('what would take the place of all others is not stored', async () => {
+  const data = await setUp(3000)
+  await data.open().enforce()
+  const put = async (n: number, bytes: number) => {
+    const spool = await data.store.create('/a')
+    await spool.handle.write(Buffer.alloc(bytes))
+    await spool.commit(key(n))
+    await spool.handle.close()
+  }
+  await put(1, 1500)
+  await put(2, 1501)
+  expect(data.packs()).toEqual([1])
+  expect(readdirSync(data.tmp)).toEqual([])
 })
 
 test('an answer that is stored counts at once', async () => {

@@ -1,6 +1,11 @@
 /** What `check` and `purge` make of what they are given; the story of check has the rest. */
 import { describe, expect, test } from 'vitest'
-import { checkConfiguration, checkNjs, withoutComments } from '../../sidecar/src/commands/check.ts'
+import {
+  checkBothSides,
+  checkConfiguration,
+  checkNjs,
+  withoutComments,
+} from '../../sidecar/src/commands/check.ts'
 import { checkPlaces } from '../../sidecar/src/commands/check-places.ts'
 import { readRepository } from '../../sidecar/src/commands/purge.ts'
 
@@ -206,6 +211,28 @@ describe('what nginx gives to no nested location', () => {
     expect(checkPlaces(RIGHT.replace('# here', lua))).toEqual([
       expect.objectContaining({ level: 'warn', text: expect.stringContaining('where') }),
     ])
+  })
+})
+
+describe('what the sidecar has as well', () => {
+  const dump = `upstream gitcache_sidecar {
+    server unix:/run/s.sock max_fails=0;
+}
+map "" $gitcache_packs { default /srv/cache/packs; }
+access_log syslog:server=127.0.0.1:7419,tag=gitcache,nohostname gitcache_report if=$gitcache_result;`
+
+  test('is the same', () => {
+    const same = { socket: ['/run/s.sock'], data: ['/srv/cache'], reports: ['127.0.0.1:7419'] }
+    expect(checkBothSides(dump, same)).toEqual([])
+    expect(checkBothSides(dump, {})).toEqual([])
+  })
+
+  test.each([
+    [{ socket: ['/run/t.sock'] }, '--socket: nginx has /run/s.sock, and not /run/t.sock'],
+    [{ data: ['/srv'] }, '--data: nginx has /srv/cache/packs, and not /srv/packs'],
+    [{ reports: ['127.0.0.1:1'] }, '--reports: nginx has 127.0.0.1:7419, and not 127.0.0.1:1'],
+  ])('%j is not', (raw, text) => {
+    expect(checkBothSides(dump, raw)).toEqual([expect.objectContaining({ level: 'fail', text })])
   })
 })
 

@@ -3,17 +3,11 @@ import { writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import path from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
-import {
-  type CommandName,
-  isUnixSocket,
-  OPTIONS,
-  readOptions,
-  readUpstreams,
-  serveConfig,
-  splitAddress,
-  unknownTwins,
-} from '../../sidecar/src/config.ts'
+import { isUnixSocket, splitAddress } from '../../sidecar/src/address.ts'
+import { serveConfig } from '../../sidecar/src/config.ts'
 import { UserError } from '../../sidecar/src/errors.ts'
+import { type CommandName, OPTIONS, readOptions, unknownTwins } from '../../sidecar/src/options.ts'
+import { readUpstreams } from '../../sidecar/src/upstreams.ts'
 import { scratch } from '../support/git.ts'
 
 const work = scratch()
@@ -83,12 +77,27 @@ describe('flags and their twins in the environment', () => {
 
   test.each(Object.keys(OPTIONS))('--%s has a twin', (name) => {
     const twin = `GITCACHE_${name.toUpperCase().replaceAll('-', '_')}`
-    expect(Object.keys(readOptions([], { [twin]: 'x' }, 'serve').raw)).toEqual([name])
+    const value = name === 'upstream-by-path' ? 'on' : 'x'
+    expect(Object.keys(readOptions([], { [twin]: value }, 'serve').raw)).toEqual([name])
   })
 
   test('what looks like a setting and is none is named', () => {
     const env = { GITCACHE_CACHESIZE: '1', GITCACHE_DATA: '/x', PATH: '/bin' }
     expect(unknownTwins(env)).toEqual(['GITCACHE_CACHESIZE'])
+  })
+
+  test.each([
+    ['1', { 'upstream-by-path': ['true'] }],
+    ['On', { 'upstream-by-path': ['true'] }],
+    ['off', {}],
+    ['0', {}],
+  ])('a switch that says %s', (text, raw) => {
+    expect(readOptions([], { GITCACHE_UPSTREAM_BY_PATH: text }, 'run').raw).toEqual(raw)
+  })
+
+  test('a switch that says neither', () => {
+    const read = () => readOptions([], { GITCACHE_UPSTREAM_BY_PATH: 'maybe' }, 'run')
+    expect(complaint(read)).toContain('GITCACHE_UPSTREAM_BY_PATH maybe is no switch: give 1 or 0')
   })
 
   test('an empty twin is none', () => {
@@ -192,6 +201,13 @@ describe('refused', () => {
     [['--socket=s.sock'], ['--socket s.sock', 'begins with /', 'GITCACHE_CONFIG']],
     [['--ca-file=/nonexistent'], ['--ca-file /nonexistent', 'cannot be read', 'GITCACHE_CONFIG']],
     [['--client-key=/nonexistent'], ['--client-key /nonexistent', 'GITCACHE_CONFIG']],
+    [['--ca-file=/dev/null'], ['--ca-file /dev/null', 'holds no certificate', 'GITCACHE_CONFIG']],
+    [['--ca-file=/tmp'], ['--ca-file /tmp', 'holds no certificate', 'GITCACHE_CONFIG']],
+    [['--client-cert=/dev/null'], ['--client-cert /dev/null', 'GITCACHE_CONFIG']],
+    [['--upstream=http://a=http://b=http://c'], ['http://b=http://c', 'GITCACHE_UPSTREAM']],
+    [['--upstream=http://a\nb'], ['is not a plain http', 'GITCACHE_UPSTREAM']],
+    [['--upstream=http://f=http://unix:/run/x.sock:'], ['is a unix socket', 'GITCACHE_UPSTREAM']],
+    [[`--upstream=ftp://${'a'.repeat(300)}`], ['aaa…', 'GITCACHE_UPSTREAM']],
     [['--proxy=nonsense'], ['--proxy', 'GITCACHE_CONFIG']],
     [['--data='], ['--data', 'GITCACHE_CONFIG']],
     [

@@ -1,8 +1,8 @@
 /** Which of a client's headers go on, and how git gets them. */
 import type { IncomingHttpHeaders } from 'node:http'
 import { describe, expect, test } from 'vitest'
-import type { Upstream } from '../../sidecar/src/config.ts'
 import { forwardedHeaders, gitEnvironment } from '../../sidecar/src/credentials.ts'
+import type { Upstream } from '../../sidecar/src/upstreams.ts'
 import { git } from '../support/git.ts'
 
 const UPSTREAM: Upstream = { name: 'http://forge:3000', url: 'https://git.example.org/git' }

@@ -52,6 +52,14 @@ test.each([
   taken.close()
 })
 
+test('who is refused leaves the data directory to the next', async () => {
+  const data = path.join(work.dir, 'left')
+  await refusal('left', path.join(work.dir, 'none/s.sock'))
+  expect(existsSync(path.join(data, 'sidecar/lock'))).toBe(false)
+  const control = await takeControl(data)
+  control.close()
+})
+
 test('a data directory that cannot be made', async () => {
   expect(await refusal('../../dev/null/x', path.join(work.dir, 'd.sock'))).toMatch(
     /^nginx-git-cache: --data \S+ cannot be written: /

@@ -68,7 +68,7 @@ describe.each<ObjectFormat>(['sha1', 'sha256'])('%s', (format) => {
     const unknown = oidOf(dir, 'main').replace(/^./, (c) => (c === '0' ? '1' : '0'))
     const lines = [...known, unknown].map((have) => `have ${have}`)
     const verdict = await authorize(two(want(), ...lines), upstreamOf(dir, 2))
-    expect(verdict).toMatchObject({ kind: 'yes', request: { haves: known.toSorted() } })
+    expect(verdict).toMatchObject({ kind: 'yes', request: { haves: known } })
   })
 
   test.each(['done', 'no done'])('none that it knows: with %s', async (done) => {

@@ -4,7 +4,7 @@
  * and agents were.
  */
 import type { FetchRequest, ObjectFormat } from './fetch-request.ts'
-import { sortedUnique } from './oids.ts'
+import { common, sortedUnique } from './oids.ts'
 import { pktDigits, pktLine } from './pkt-line.ts'
 
 /** Thin packs need a base that the client has; without haves and shallows they are never thin. */
@@ -81,10 +81,17 @@ function writeV2(request: FetchRequest, progress?: boolean): string {
     optionLines(request) +
     (progress ? '' : NO_PROGRESS) +
     needs(request) +
-    oidLines('have ', sortedUnique(request.haves)) +
+    oidLines('have ', haves(request)) +
     (request.done ? '0009done\n' : '') +
     '0000'
   )
+}
+
+/** In git's order where there is a filter: what upload-pack leaves out of a partial answer depends on it. */
+function haves(request: FetchRequest): string[] {
+  return request.filter === null
+    ? sortedUnique(request.haves)
+    : common(request.haves, request.haves)
 }
 
 function writeV0(request: FetchRequest, progress?: boolean): string {

@@ -9,6 +9,19 @@ export function sortedUnique(oids: string[]): string[] {
   return sorted.filter((oid, i) => i === 0 || oid !== sorted[i - 1])
 }
 
+/** Those of `oids` that are also in `others`, in their order, each once. */
+export function common(oids: string[], others: string[]): string[] {
+  const left: Record<string, boolean> = {}
+  others.forEach((oid) => {
+    left[oid] = true
+  })
+  return oids.filter((oid) => {
+    const isNew = left[oid] === true
+    left[oid] = false
+    return isNew
+  })
+}
+
 function isAscending(oids: string[]): boolean {
   for (let i = 1; i < oids.length; i++) {
     if ((oids[i - 1] as string) >= (oids[i] as string)) {

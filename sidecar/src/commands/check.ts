@@ -7,9 +7,11 @@ import { request } from 'undici'
 import { emptyRequest } from '../../../njs/src/git/fetch-request.ts'
 import { crashesInSubrequests } from '../../../njs/src/git/njs-version.ts'
 import { readProbeAnswer, writeProbe } from '../../../njs/src/git/probe.ts'
-import { DEFAULT_DATA, one, type RawOptions, readUpstreams, type Upstream } from '../config.ts'
+import { serveConfig } from '../config.ts'
 import { UserError } from '../errors.ts'
+import { DEFAULT_DATA, one, type RawOptions } from '../options.ts'
 import { askKept } from '../upstream-http.ts'
+import { readUpstreams, type Upstream } from '../upstreams.ts'
 import { VERSION } from '../version.ts'
 import { askNjsVersion } from './ask-njs.ts'
 import { checkPlaces } from './check-places.ts'
@@ -27,15 +29,19 @@ export async function check(raw: RawOptions): Promise<void> {
   const nginx = findNginx()
   const conf = one(raw, 'nginx-conf') ?? ''
   const dump = dumpConfiguration(nginx, conf)
-  const upstreams = readUpstreams(raw)
+  // What serve would refuse is said at once.
+  const { upstreams } = serveConfig(raw)
   const findings: Finding[] = [
     await checkGit(),
-    ...(typeof dump === 'string' ? await checkNginx(dump, nginx, upstreams) : [dump]),
+    ...(typeof dump === 'string' ? await checkNginx(dump, nginx, raw) : [dump]),
+    ...(upstreams.length === 0 ? [NO_UPSTREAM] : []),
     ...(await Promise.all(upstreams.map((one) => checkUpstream(one, raw)))),
   ]
-  for (const { level, text, fix } of findings) {
-    console.log(`${level.padEnd(5)}${text}${fix ? `: ${fix}` : ''}`)
-  }
+  const lines = findings.map(
+    ({ level, text, fix }) => `${level.padEnd(5)}${text}${fix ? `: ${fix}` : ''}`
+  )
+  // Several places have one upstream.
+  for (const line of new Set(lines)) console.log(line)
   const failed = findings.filter((finding) => finding.level === 'fail').length
   if (failed > 0) {
     throw new UserError(
@@ -46,13 +52,20 @@ export async function check(raw: RawOptions): Promise<void> {
   }
 }
 
+const NO_UPSTREAM: Finding = {
+  level: 'warn',
+  text: 'no upstream was asked',
+  fix: 'give --upstream as the sidecar has it',
+}
+
 /** What nginx takes, and may be wrong all the same. */
-async function checkNginx(dump: string, nginx: Nginx, upstreams: Upstream[]): Promise<Finding[]> {
+async function checkNginx(dump: string, nginx: Nginx, raw: RawOptions): Promise<Finding[]> {
   const configuration = withoutComments(dump)
   return [
     checkNjs(await askNjsVersion(nginx), configuration),
     checkVersions(dump),
-    ...checkConfiguration(configuration, upstreams),
+    ...checkConfiguration(configuration, readUpstreams(raw)),
+    ...checkBothSides(configuration, raw),
     ...checkPlaces(dump),
     ...checkReach(configuration, nginx),
   ]
@@ -95,7 +108,8 @@ function dumpConfiguration(nginx: Nginx, conf: string): string | Finding {
   if (status === 0) {
     return stdout
   }
-  const line = stderr.split('\n').find((text) => /\[emerg\]|\[alert\]/.test(text)) ?? stderr.trim()
+  const said = stderr.trim().split('\n')
+  const line = said.find((text) => /\[emerg\]|\[alert\]/.test(text)) ?? said[0] ?? ''
   return {
     level: 'fail',
     text: `nginx -t: ${line.replace(/^.*\] (\d+#\d+: )?/, '')}`,
@@ -106,6 +120,11 @@ function dumpConfiguration(nginx: Nginx, conf: string): string | Finding {
 /** nginx's own words, and what they mean here. */
 export function fixOf(line: string): string {
   const fixes: [RegExp, string][] = [
+    [/Permission denied/, 'run the check as root, as nginx is started'],
+    [
+      /not allowed here in .*gitcache-location\.conf/,
+      'include it in a location with proxy_pass, not in a server',
+    ],
     [
       /unknown directive "js_/,
       'load_module modules/ngx_http_js_module.so; at the top (apt-get install libnginx-mod-http-js)',
@@ -215,6 +234,37 @@ function checkName(value: string, dump: string): Finding {
       }
 }
 
+/** What the sidecar is given and nginx has as well; only where it is given here too. */
+export function checkBothSides(dump: string, raw: RawOptions): Finding[] {
+  const [socket, data, reports] = (['socket', 'data', 'reports'] as const).map((name) =>
+    raw[name]?.at(-1)
+  )
+  const sides: [flag: string, given: string | undefined, here: string[], fix: string][] = [
+    [
+      '--socket',
+      socket,
+      serversOf(dump).map((server) => server.replace(/^unix:/, '')),
+      'write it into upstream gitcache_sidecar of gitcache-http.conf',
+    ],
+    ['--data', data && `${data}/packs`, packsOf(dump), 'set $gitcache_packs to it'],
+    [
+      '--reports',
+      reports,
+      [...dump.matchAll(/syslog:server=([^,\s;]+)\S*\s+gitcache_report\b/g)].map(
+        (match) => match[1] ?? ''
+      ),
+      'write it into the access_log line of gitcache_report',
+    ],
+  ]
+  return sides
+    .filter(([, given, here]) => given !== undefined && !here.includes(given))
+    .map(([flag, given, here, fix]) => ({
+      level: 'fail',
+      text: `${flag}: nginx has ${here.join(', ') || 'nothing'}, and not ${given}`,
+      fix,
+    }))
+}
+
 function checkReach(dump: string, nginx: Nginx): Finding[] {
   const user = findUser(/^\s*user\s+([^\s;]+)/m.exec(dump)?.[1] ?? nginx.user)
   if (process.getuid?.() !== 0) {
@@ -246,10 +296,14 @@ function checkReach(dump: string, nginx: Nginx): Finding[] {
   ]
 }
 
-/** Where nginx reaches the sidecar; none of TCP. */
-function socketsOf(dump: string): string[] {
+/** Where nginx reaches the sidecar: `unix:/run/…`, `10.0.0.7:7418`. */
+function serversOf(dump: string): string[] {
   const block = /upstream\s+gitcache_sidecar\s*\{([^}]*)\}/.exec(dump)?.[1] ?? ''
-  return [...block.matchAll(/^\s*server\s+unix:([^\s;]+)/gm)].map((match) => match[1] ?? '')
+  return [...block.matchAll(/^\s*server\s+([^\s;]+)/gm)].map((match) => match[1] ?? '')
+}
+
+function socketsOf(dump: string): string[] {
+  return serversOf(dump).flatMap((server) => /^unix:(.*)$/.exec(server)?.slice(1) ?? [])
 }
 
 /** Where nginx looks for answers. -T has the included files behind the one that overrules them. */

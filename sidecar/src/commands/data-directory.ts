@@ -1,7 +1,7 @@
 /** The data directory, made where it is not there; what is wrong with it is said in one line. */
 import { execFileSync } from 'node:child_process'
 import { accessSync, constants } from 'node:fs'
-import { MAX_SOCKET_NAME } from '../config.ts'
+import { MAX_SOCKET_NAME } from '../address.ts'
 import { UserError } from '../errors.ts'
 
 /** Less what stands below `sidecar/`. */

@@ -1,5 +1,5 @@
 /** The private nginx of `run`: one server, the shipped include files, nothing of /etc/nginx. */
-import type { Upstream } from '../config.ts'
+import type { Upstream } from '../upstreams.ts'
 
 export interface Site {
   listen: string

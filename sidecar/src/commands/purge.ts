@@ -1,11 +1,11 @@
 /** `nginx-git-cache purge REPOSITORY`: a leaked secret, a legal removal. Gone at once, also while it is read. */
 import { statSync } from 'node:fs'
 import { parseRepositoryPath, repositoryId } from '../../../njs/src/git/repository-path.ts'
-import { DEFAULT_DATA, one, type RawOptions } from '../config.ts'
 import { type Purged, purgeBySidecar, takeControl } from '../control.ts'
 import { UserError } from '../errors.ts'
 import { emptyDirectory, layout } from '../layout.ts'
 import { discardMirror, mirrorsOf } from '../mirror-places.ts'
+import { DEFAULT_DATA, one, type RawOptions } from '../options.ts'
 import { openStore } from '../store.ts'
 
 /** `/owner/repo.git`, or its address on upstream. Throws UserError. */

@@ -3,10 +3,12 @@ import type { ChildProcess } from 'node:child_process'
 import { existsSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { OPTIONS, one, type RawOptions, serveConfig, twinOf, type Upstream } from '../config.ts'
+import { serveConfig } from '../config.ts'
 import { refuseIfInUse } from '../control.ts'
 import { UserError } from '../errors.ts'
+import { OPTIONS, one, type RawOptions, twinOf } from '../options.ts'
 import { PASSWORD, sampleTarget, startSample } from '../sample/sample.ts'
+import type { Upstream } from '../upstreams.ts'
 import { findNginx } from './find-nginx.ts'
 import { type Target, targetOf } from './nginx-conf.ts'
 import {
@@ -30,8 +32,8 @@ export async function run(raw: RawOptions): Promise<void> {
   const listen = await checkListen(one(raw, 'listen') ?? '')
   const data = one(raw, 'data') ?? defaultData()
   const user = process.getuid?.() === 0 ? findUser(nginx.user) : null
-  const dirs = await makeDirectories(data, user)
   await refuseIfInUse(data)
+  const dirs = await makeDirectories(data, user)
   await forgetProcesses(dirs)
   const program = await giveToUser(dirs, user)
   const sample = given.length === 0 ? await startSample(data) : null

@@ -5,18 +5,12 @@ import type { Server } from 'node:http'
 import { connect, type Server as NetServer } from 'node:net'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { isUnixSocket, splitAddress } from '../address.ts'
 import { startAdmin } from '../admin.ts'
 import { checkAll, hideAfterBoot, openSuspects, showChecked } from '../answer-check.ts'
 import { openAnswers } from '../answers.ts'
 import { type Budget, openBudget } from '../budget.ts'
-import {
-  type Config,
-  isUnixSocket,
-  type RawOptions,
-  serveConfig,
-  splitAddress,
-  unknownTwins,
-} from '../config.ts'
+import { type Config, serveConfig } from '../config.ts'
 import { type Control, type Purged, takeControl } from '../control.ts'
 import { UserError } from '../errors.ts'
 import { type Faults, openFaults } from '../faults.ts'
@@ -26,6 +20,7 @@ import { openLargeRequests } from '../large-request.ts'
 import { emptyDirectory, type Layout, layout } from '../layout.ts'
 import { openLog } from '../log.ts'
 import { addGauges, createMetrics } from '../metrics.ts'
+import { type RawOptions, unknownTwins } from '../options.ts'
 import { openParts, type Parts } from '../parts.ts'
 import { BACKLOG, listenPrivately } from '../private-socket.ts'
 import { startReports } from '../reports.ts'
@@ -44,14 +39,26 @@ export async function serve(raw: RawOptions): Promise<void> {
   process.umask(0o027)
   const log = openLog(config.logLevel)
   const unknown = unknownTwins(process.env)
-  if (unknown.length > 0) log.warn({ names: unknown }, 'no settings of ours: see --help')
+  if (unknown.length > 0)
+    log.warn({ names: unknown }, 'unknown settings in the environment: see --help')
   const git = await usableGit()
   const metrics = createMetrics({ git })
   const faults = openFaults(log, metrics)
   const dirs = layout(config.data)
-  const control = await takeData(config, dirs, faults)
-  const parts = openParts({ config, dirs, log, faults, metrics })
-  const { store, mirrors, jobs, idle } = parts
+  makeDataDirectory(config.data, Object.values(dirs))
+  const control = await takeControl(config.data)
+  try {
+    await clearAway(dirs, faults)
+    await answerUntilStopped(openParts({ config, dirs, log, faults, metrics }), control)
+  } finally {
+    await leaveNothing(dirs)
+    control.close()
+  }
+}
+
+/** Throws UserError where it cannot listen. */
+async function answerUntilStopped(parts: Parts, control: Control): Promise<void> {
+  const { config, dirs, log, faults, metrics, store, mirrors, jobs, idle } = parts
   const shown = showChecked(dirs, faults).catch((error) => faults('GITCACHE_EVICT', error))
   const budget = watchBudget(parts, shown)
   const answers = openAnswers(parts)
@@ -74,7 +81,8 @@ export async function serve(raw: RawOptions): Promise<void> {
   const keepMirrors = config.keepMirrors * DAY
   const upkeep = startUpkeep({ mirrors, store, idle, faults, keepMirrors })
   checkBehind(parts, shown)
-  log.info({ socket: config.socket, git, upstreams: config.upstreams.map((u) => u.name) }, 'ready')
+  const { socket, upstreams } = config
+  log.info({ socket, upstreams: upstreams.map(({ name }) => name) }, 'ready')
 
   const stopped = await stopSignal()
   if (stopped === 'SIGTERM' && config.drain > 0) {
@@ -90,9 +98,7 @@ export async function serve(raw: RawOptions): Promise<void> {
   server.closeAllConnections()
   admin.close()
   reports.close()
-  control.close()
   await removeSocket()
-  await leaveNothing(dirs)
 }
 
 function checkedConfig(raw: RawOptions): Config {
@@ -107,15 +113,12 @@ function checkedConfig(raw: RawOptions): Config {
   return config
 }
 
-/** The data directory, for us alone, without what the last life has left under way. */
-async function takeData(config: Config, dirs: Layout, faults: Faults): Promise<Control> {
-  makeDataDirectory(config.data, Object.values(dirs))
-  const control = await takeControl(config.data)
+/** What the last life has left under way. */
+async function clearAway(dirs: Layout, faults: Faults): Promise<void> {
   // Before tmp/ is emptied: what the last life left behind may be writing there.
   trackProcessGroups(path.join(dirs.run, 'git'))
   await emptyDirectory(dirs.tmp)
   await hideAfterBoot(dirs, faults)
-  return control
 }
 
 function watchBudget(parts: Parts, ready: Promise<void>): Budget {
@@ -203,15 +206,27 @@ async function listen(
   const group = socketGroup === undefined ? null : groupId(socketGroup)
   await removeOldSocket(socket)
   await listenPrivately(server, socket).catch((error) => refuse(socket, error))
-  if (group !== null) {
-    await chown(socket, -1, group)
-    await chmod(socket, 0o660)
-  }
   const { ino } = await lstat(socket)
-  return async () => {
+  const remove = async () => {
     const now = await lstat(socket).catch(() => null)
     if (now?.ino === ino) await rm(socket, { force: true })
   }
+  if (group !== null) {
+    await openToGroup(socket, group).catch(async (error) => {
+      await remove()
+      throw new UserError(
+        'GITCACHE_GROUP',
+        `--socket-group ${socketGroup}: this user may not give the socket to it (${error.code})`,
+        'make him a member of that group, or give one that he is in'
+      )
+    })
+  }
+  return remove
+}
+
+async function openToGroup(socket: string, group: number): Promise<void> {
+  await chown(socket, -1, group)
+  await chmod(socket, 0o660)
 }
 
 /** Of a life that was killed. Throws UserError where it is somebody's. */

@@ -40,8 +40,11 @@ export function groupId(name: string): number {
   return Number(entry[2])
 }
 
-/** test(1) as that user: the kernel knows about every directory on the way. Needs root. */
+/**
+ * test(1) as that user and all of his groups, as nginx runs (initgroups(3)): the kernel knows about
+ * every directory on the way. Needs root.
+ */
 export function canReach(user: User, file: string, access: '-x' | '-r' | '-w'): boolean {
-  const { uid, gid } = user
-  return spawnSync('/usr/bin/test', [access, file], { uid, gid, cwd: '/' }).status === 0
+  const as = [`--reuid=${user.uid}`, `--regid=${user.gid}`, '--init-groups']
+  return spawnSync('setpriv', [...as, 'test', access, file], { cwd: '/' }).status === 0
 }

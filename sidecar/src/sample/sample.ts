@@ -4,7 +4,7 @@ import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import { type Target, targetOf } from '../commands/nginx-conf.ts'
-import type { Upstream } from '../config.ts'
+import type { Upstream } from '../upstreams.ts'
 import { createSampleUpstream } from './http-backend.ts'
 import { makeSampleRepository } from './repositories.ts'
 

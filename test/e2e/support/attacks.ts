@@ -59,7 +59,7 @@ export const GUARDS = {
     ],
   ],
   'haves that upstream acknowledged': [
-    [AUTHORIZE, '{ haves: acknowledged }', '{ haves: asked.haves }'],
+    [AUTHORIZE, '{ haves: common(asked.haves, acknowledged) }', '{ haves: asked.haves }'],
   ],
   'shallows probed as wants': [[PROBE, 'request.wants.concat(request.shallows)', 'request.wants']],
   'closed table of filters': [
