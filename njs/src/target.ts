@@ -8,14 +8,15 @@ export interface Addresses {
   upstreamPrefix: string
 }
 
-/** As the client wrote it: nginx has its bytes, which need be no text. */
+/** As the client wrote it: nginx puts its bytes there. */
 export const UNCHANGED = 'unchanged'
 
 /**
  * The client's request target on upstream, as the operator's proxy_pass would send it: normalised where
  * it replaces a prefix (a raw `..` would climb out of it) or a `rewrite` came before, else UNCHANGED.
- * `uri`: normalised, `$uri`; `raw`: `$request_uri`. Empty, of which nginx makes a 500, where what stands
- * in the prefix's place begins with no slash: it would be more of the host's name.
+ * `uri`: normalised, `$uri`; `raw`: `$request_uri`; a character of both is a byte. Empty, of which nginx
+ * makes a 500, where what stands in the prefix's place begins with no slash: it would be more of the
+ * host's name.
  */
 export function replacedTarget(addresses: Addresses, uri: string, raw: string): string {
   const from = addresses.prefix
@@ -29,18 +30,29 @@ export function replacedTarget(addresses: Addresses, uri: string, raw: string): 
   }
   const path = isReplaced ? to + uri.substring(from.length) : uri
   const query = raw.indexOf('?') < 0 ? '' : raw.substring(raw.indexOf('?'))
-  return addresses.upstream + encodeURI(path).replace(/[?#]/g, encodeURIComponent) + query
+  return (
+    addresses.upstream +
+    path.replace(ESCAPED, percentEncoded) +
+    query.replace(/[^!-~]/g, percentEncoded)
+  )
 }
 
-/** Whether it is what nginx makes of `raw` (ngx_http_parse_complex_uri), so that nothing was rewritten. */
+/** ngx_escape_uri, and what RFC 3986 has in no path. */
+const ESCAPED = /[^A-Za-z0-9;,/:@&=+$\-_.!~*'()]/g
+
+function percentEncoded(byte: string): string {
+  return '%' + ('0' + byte.charCodeAt(0).toString(16).toUpperCase()).slice(-2)
+}
+
+/**
+ * Whether it is what nginx makes of `raw` (ngx_http_parse_complex_uri), so that nothing was rewritten. In
+ * doubt it is not: raw, it would lead past the operator's rewrite.
+ */
 function isNormalised(uri: string, raw: string): boolean {
-  try {
-    const path = decodeURIComponent(raw.split(/[?#]/)[0] as string)
-    return uri === withoutDots(path) || uri === withoutDots(path.replace(/\/{2,}/g, '/'))
-  } catch {
-    // No UTF-8: it cannot be told.
-    return true
-  }
+  const path = (raw.split(/[?#]/)[0] as string).replace(/%([0-9A-Fa-f]{2})/g, (_, hex: string) =>
+    String.fromCharCode(parseInt(hex, 16))
+  )
+  return uri === withoutDots(path) || uri === withoutDots(path.replace(/\/{2,}/g, '/'))
 }
 
 function withoutDots(path: string): string {

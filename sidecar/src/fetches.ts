@@ -24,9 +24,9 @@ import { Overloaded, Pass } from './protocol.ts'
 export interface FetchState {
   name: MirrorName
   dir: string
-  /** Settles when the last of them has ended. */
+  /** Settles when the last fetch that was ordered has ended; null where none is under way. */
   fetching: Promise<unknown> | null
-  /** It has not begun: who comes now shares it. */
+  /** That has not begun: who comes now shares it. */
   next: Promise<FetchOutcome> | null
   /** What the next fetch is to bring: object ids, and all refs where it is told so. */
   wanted: Set<string>
@@ -81,7 +81,7 @@ const MAX_BY_OID = 64
 /** Up to so many are fetched by id first; with more, refs have most of them. */
 const FEW = 4
 /** Before the one retry of a 429 or 5xx. Milliseconds. */
-const RETRY_AFTER = 1000
+const RETRY_OVERLOADED = 1000
 /** Each brings a pack, in all of which git then looks for each object. */
 const MANY_FETCHES = 16
 /** One fetch of all refs for many by id. Milliseconds. */
@@ -188,7 +188,7 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
   ): Promise<FetchOutcome> {
     let outcome = await measured(state.dir, state.dir, fetch)
     if (outcome === 'overloaded') {
-      await sleep(RETRY_AFTER)
+      await sleep(RETRY_OVERLOADED)
       outcome = await measured(state.dir, state.dir, fetch)
     }
     state.grown += 1
@@ -212,7 +212,10 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
     return limit.look(turnOf(state.name), () => lacking(state.dir, request, tags))
   }
 
-  /** By id first, then by refs, then by id alone. What is wanted by id, with this client's own credentials at last. */
+  /**
+   * Three attempts, each for what is still missing: a few ids in a fetch that is shared; all refs; the
+   * ids again, with this client's own credentials.
+   */
   async function bringIn(
     state: FetchState,
     source: FetchSource,

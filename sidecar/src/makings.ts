@@ -63,7 +63,8 @@ export interface MakingParts {
   shallow(state: MakingState): void
 }
 
-const RETRY_AFTER = 5000
+/** A making that failed is not tried again before. Milliseconds. */
+const REMAKE_AFTER = 5000
 /** Mirrors of clones that are finished at once: upstream is asked for their refs, and may be slow. */
 const MAX_SEEDING = 8
 /** Mirrors that upstream sends whole at once: nobody waits for them, and they take long. */
@@ -117,7 +118,8 @@ export function openMakings(parts: MakingParts): Makings {
       state.making = null
       if (outcome === 'shallow') parts.shallow(state)
       // Clients whom upstream refuses put nothing off.
-      if (outcome !== 'abandoned') state.notBefore = outcome === 'ok' ? 0 : Date.now() + RETRY_AFTER
+      if (outcome !== 'abandoned')
+        state.notBefore = outcome === 'ok' ? 0 : Date.now() + REMAKE_AFTER
       if (outcome === 'ok') parts.made(state)
     })
   }

@@ -1,6 +1,7 @@
 /** What nginx calls, over a socket that only nginx can open. The routes are the table at the end. */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { SERVICE } from '../../njs/src/git/classify.ts'
 import type { Answers } from './answers.ts'
 import type { Faults } from './faults.ts'
 import type { Jobs } from './jobs.ts'
@@ -60,7 +61,7 @@ export function createSidecarServer(parts: ServerParts): Server {
     }
     const { job, seen, progress, result } = reader
     // Its head goes out with the first byte: what is cut before is a 502 of nginx, which passes it.
-    response.setHeader('content-type', 'application/x-git-upload-pack-result')
+    response.setHeader('content-type', SERVICE.answerType)
     const bytes = await job.send(response, { progress, first: result === 'miss' })
     requests.sent(seen, result, bytes, response.writableEnded)
   }

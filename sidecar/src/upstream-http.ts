@@ -7,6 +7,7 @@ import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import { gunzipSync } from 'node:zlib'
 import { Agent, buildConnector, type Dispatcher, errors, Pool, ProxyAgent, request } from 'undici'
 import type { Upstream as Asked } from '../../njs/src/git/authorize.ts'
+import { SERVICE } from '../../njs/src/git/classify.ts'
 import type { PktSource } from '../../njs/src/git/pkt-line.ts'
 import { forwardedHeaders } from './credentials.ts'
 import type { AnswerSource } from './job.ts'
@@ -16,14 +17,15 @@ import type { Upstream } from './upstreams.ts'
 /** What waits in memory while the disk is written: many small chunks are one write then. Bytes. */
 const READ_AHEAD = 256 * 1024
 /** Each chunk is a write to disk, and wakes nginx and the client: Apache's 8 kB cost a third of a relay. Bytes. */
-const LONG = 1024 * 1024
-const ENOUGH = 64 * 1024
+const GATHER_FROM = 1024 * 1024
+/** So many bytes are a piece without waiting for more. */
+const FULL_PIECE = 64 * 1024
 /** Milliseconds. */
-const GATHER = 4
+const GATHER_FOR = 4
 const MAX_ANSWER = 4 * 1024 * 1024
 const TIMEOUT = 30_000
 /** A connection waits so long for the next request: Apache keeps them for 5 s, and each may hold a process. Milliseconds. */
-const KEEP = 4000
+const KEEP_IDLE = 4000
 /** What upstream has closed just then fails in a round trip; what fails later may have been work. Milliseconds. */
 const JUST_THEN = 1000
 /** A proxy has so long to answer CONNECT. Milliseconds. */
@@ -48,7 +50,7 @@ function dispatchersOf(upstream: Upstream): Dispatchers {
     return known
   }
   const both = {
-    kept: newDispatcher(upstream, { keepAliveTimeout: KEEP, keepAliveMaxTimeout: KEEP }),
+    kept: newDispatcher(upstream, { keepAliveTimeout: KEEP_IDLE, keepAliveMaxTimeout: KEEP_IDLE }),
     fresh: newDispatcher(upstream, { pipelining: 0 }),
   }
   dispatchers.set(upstream.name, { ...both, made })
@@ -124,14 +126,13 @@ export function askUpstream(
     service: string,
     body?: string
   ): Promise<Buffer | number | null> {
-    const type = 'application/x-git-upload-pack-request'
     try {
       const signal = AbortSignal.timeout(TIMEOUT)
       const answer = await askKept(upstream, (dispatcher) =>
         request(upstream.url + path + service, {
           method,
           dispatcher,
-          headers: body === undefined ? common : { ...common, 'content-type': type },
+          headers: body === undefined ? common : { ...common, 'content-type': SERVICE.contentType },
           body: body ?? null,
           signal,
         })
@@ -179,7 +180,7 @@ export async function fetchFromUpstream(
   fetch: { body: string; family: 0 | 2; beginWithin: number; stallAfter: number }
 ): Promise<UpstreamAnswer> {
   const sent = Object.fromEntries(forwardedHeaders(headers, upstream))
-  sent['content-type'] = 'application/x-git-upload-pack-request'
+  sent['content-type'] = SERVICE.contentType
   if (fetch.family === 2) sent['git-protocol'] = 'version=2'
   const until = Date.now() + fetch.beginWithin
   const left = () => Math.max(1, until - Date.now())
@@ -209,7 +210,7 @@ export async function fetchFromUpstream(
   return { status: answer.statusCode, headers: answer.headers, source }
 }
 
-/** In its own chunks up to LONG, so that what is short is not late; then what GATHER brings is one. */
+/** In its own chunks up to GATHER_FROM, so that what is short is not late; then what GATHER_FOR brings is one. */
 async function* gathered(
   first: IteratorResult<Buffer>,
   chunks: AsyncIterator<Buffer>
@@ -219,7 +220,7 @@ async function* gathered(
     for (let next = first; !next.done; next = await chunks.next()) {
       yield next.value
       size += next.value.length
-      if (size > LONG && next.value.length < ENOUGH) await sleep(GATHER)
+      if (size > GATHER_FROM && next.value.length < FULL_PIECE) await sleep(GATHER_FOR)
     }
   } catch (error) {
     throw new Pass('unreachable', String(error))

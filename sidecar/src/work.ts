@@ -81,7 +81,11 @@ export function readLeadOrder(
   return work
 }
 
-/** Cold it is asked twice: both end before --max-wait passes all who wait at once. */
+/**
+ * How long upstream may be silent before it counts as silence. A cold answer is asked for twice, and both
+ * must end before --max-wait passes all who wait at once; a client who was not probed waits no longer
+ * than nginx does for a probe.
+ */
 function secondsToBegin({ stallAfter, maxWait }: Config, { probed }: Asked): number {
   return Math.min(stallAfter, maxWait * 0.4, probed ? Number.POSITIVE_INFINITY : UNPROBED)
 }

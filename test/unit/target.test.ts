@@ -27,7 +27,7 @@ const IN_PLACE: Addresses = { ...PLAIN, upstreamPrefix: '/scm' }
 test.each([
   ['as it came', PLAIN, `/a/b${POST}`, `/a/b${POST}`],
   ['with odd bytes', PLAIN, `/a%${POST}`, `/a%25${POST}`],
-  ['with what is no UTF-8', PLAIN, `/a\ufffd${POST}`, `/a%e4${POST}`],
+  ['with what is no UTF-8', PLAIN, `/a\xe4${POST}`, `/a%e4/b/..${POST}`],
   ['that nginx has normalised', PLAIN, `/b c${POST}`, `//a/../b%20c${POST}?x=%2f`],
   ['with slashes that it did not merge', PLAIN, `/a//b${POST}`, `/a//b${POST}`],
   ['outside of the prefix', MOVED, `/other/a${POST}`, `/other/a${POST}`],
@@ -38,6 +38,8 @@ test.each([
 
 test.each([
   ['rewritten', PLAIN, `/a${POST}`, `/scm/a${POST}?x=1`, `http://forge/a${POST}?x=1`],
+  ['rewritten, in odd bytes', PLAIN, `/p${POST}`, `/s/%ff/..${POST}`, `http://forge/p${POST}`],
+  ['rewritten to them', PLAIN, `/\xe4 ?${POST}`, `/s${POST}`, `http://forge/%E4%20%3F${POST}`],
   ['rewritten, beside the prefix', MOVED, `/x/a${POST}`, `/a${POST}`, `http://forge/x/a${POST}`],
   ['moved as a whole', IN_PLACE, `/a${POST}`, `/../a${POST}`, `http://forge/scm/a${POST}`],
   ['a name that would go on', { ...MOVED, upstreamPrefix: '.evil' }, `/git/a${POST}`, '', ''],

@@ -10,11 +10,15 @@ import { type ProbeAnswer, readProbeAnswer, writeProbe } from './probe.ts'
 import type { Reason } from './reasons.ts'
 import { readAdvertisedTags, writeTagsRequest } from './tag-state.ts'
 
-/** The body of a 200, whole and inflated; null where it is over its bound, or cannot be read. */
+/**
+ * What is asked of upstream with this client's headers. Each resolves to the body of a 200, whole and
+ * inflated, or to null where it is over its bound, cannot be read, or is another answer; of `probe` the
+ * status of any other answer is told, and 504 where none came. None rejects for what upstream says.
+ */
 export interface Upstream {
-  /** POST git-upload-pack. The text is ASCII or it is no yes. The status of what is no 200; 504 of nothing. */
+  /** POST git-upload-pack. The text is ASCII or it is no yes. */
   probe(body: string): Promise<string | number | null>
-  /** POST git-upload-pack with ls-refs. Null for any other answer too, as below. */
+  /** POST git-upload-pack with ls-refs. */
   lsRefs(body: string): Promise<string | null>
   /** GET info/refs as the client would. */
   advertisement(): Promise<PktSource | null>

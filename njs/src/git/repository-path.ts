@@ -1,14 +1,14 @@
 /** From the path of a request to the repository that it names. Case is kept: forges differ in it. */
 
-const SERVICE = '/git-upload-pack'
+const SUFFIX = '/git-upload-pack'
 /**
  * The repository's path in the request target (`/group/repo.git/git-upload-pack`), as the client
  * spelt it, or null for anything but plain segments: what nginx, the forge and we could read
  * differently (`..`, `//`, `%2f`, a query) is not ours to read.
  */
 export function parseRepositoryPath(target: string): string | null {
-  const end = target.length - SERVICE.length
-  if (end < 1 || target.length > 1024 || target.substring(end) !== SERVICE) {
+  const end = target.length - SUFFIX.length
+  if (end < 1 || target.length > 1024 || target.substring(end) !== SUFFIX) {
     return null
   }
   const path = target.substring(0, end)

@@ -18,6 +18,7 @@ type Used =
   | 'headersIn'
   | 'headersOut'
   | 'variables'
+  | 'rawVariables'
   | 'requestBuffer'
   | 'internalRedirect'
   | 'return'

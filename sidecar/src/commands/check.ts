@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { request } from 'undici'
+import { SERVICE } from '../../../njs/src/git/classify.ts'
 import { emptyRequest } from '../../../njs/src/git/fetch-request.ts'
 import { crashesInSubrequests } from '../../../njs/src/git/njs-version.ts'
 import { readProbeAnswer, writeProbe } from '../../../njs/src/git/probe.ts'
@@ -373,7 +374,7 @@ async function ask(
         body === undefined
           ? {}
           : {
-              'content-type': 'application/x-git-upload-pack-request',
+              'content-type': SERVICE.contentType,
               'git-protocol': 'version=2',
             },
       body: body ?? null,

@@ -1,12 +1,12 @@
 /** Where nginx, its js module and its user are on this machine. */
 import { execFileSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { UserError } from '../errors.ts'
+import { hasUser } from './users.ts'
 
 export interface Nginx {
   binary: string
-  version: string
   /** Path of ngx_http_js_module.so; null where none was found. */
   jsModule: string | null
   /** The workers' default user. */
@@ -32,7 +32,6 @@ export function findNginx(): Nginx {
   const jsModule = path.join(modules, 'ngx_http_js_module.so')
   return {
     binary,
-    version: /nginx\/(\S+)/.exec(built)?.[1] ?? '',
     jsModule: existsSync(jsModule) ? jsModule : null,
     user: option('user') ?? (hasUser('www-data') ? 'www-data' : 'nobody'),
   }
@@ -41,8 +40,4 @@ export function findNginx(): Nginx {
 /** nginx -V writes to standard error. */
 function describe(binary: string): string {
   return execFileSync('/bin/sh', ['-c', '"$0" -V 2>&1', binary], { encoding: 'utf8' })
-}
-
-function hasUser(name: string): boolean {
-  return readFileSync('/etc/passwd', 'utf8').includes(`\n${name}:`)
 }

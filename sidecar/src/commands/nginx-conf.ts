@@ -61,6 +61,8 @@ http {
     include gitcache/gitcache-http.conf;
     map "" $gitcache_packs { default ${dirs.packs}; }
 ${settingsMaps(site)}
+    # These authenticate connections: one that is kept would be the next client's.
+    map $http_authorization $gitcache_connection { default ""; "~*^(ntlm|negotiate)" close; }
     log_format gitcache '$remote_addr [$time_iso8601] "$request" $status $body_bytes_sent $request_time "$gitcache_result" $request_id';
     access_log ${dirs.log}/nginx-access.log gitcache;
     access_log syslog:server=${site.reports},tag=gitcache,nohostname gitcache_report if=$gitcache_result;
@@ -104,7 +106,7 @@ function location(site: Site, target: Target): string {
   const origin = target.url
   return `        location ${site.byPath ? `^~ /${target.host}/` : '/'} {
             proxy_set_header Host ${target.host};
-            proxy_set_header Connection "";
+            proxy_set_header Connection $gitcache_connection;
             proxy_pass ${target.name}${target.pathPrefix}$gitcache_rest;
             proxy_redirect ${origin}${target.pathPrefix}/ ${site.byPath ? `/${target.host}/` : '/'};
 ${target.secure ? tls(target) : ''}            include gitcache/gitcache-location.conf;

@@ -16,6 +16,10 @@ function lookup(file: string, name: string): string[] | undefined {
   return lines.find((fields) => fields[0] === name)
 }
 
+export function hasUser(name: string): boolean {
+  return lookup('/etc/passwd', name) !== undefined
+}
+
 export function findUser(name: string): User {
   const entry = lookup('/etc/passwd', name)
   if (entry === undefined) {

@@ -54,7 +54,18 @@ const ROWS: Row[] = [
   {
     name: 'a name that needs a resolver',
     edit: "sed -i 's!set .gitcache_upstream http://gitea;!set $gitcache_upstream http://elsewhere;!' nginx.conf",
+    fails: 2,
     line: /^fail \$gitcache_upstream http:\/\/elsewhere needs a resolver: write upstream elsewhere \{/m,
+  },
+  {
+    name: 'refs of one forge and fetches of another',
+    edit: "sed -i 's!set .gitcache_upstream http://gitea;!set $gitcache_upstream http://upstream;!' nginx.conf",
+    line: /^fail refs of location \/ of server 8081 are of http:\/\/gitea, fetches of \$gitcache_upstream http:\/\/upstream: /m,
+  },
+  {
+    name: 'a prefix that proxy_pass does not replace',
+    edit: "sed -i 's!set .gitcache_upstream http://gitea;!& set $gitcache_upstream_prefix /a;!' nginx.conf",
+    line: /^fail refs of location \/ of server 8081 and its fetches are not those of one repository: /m,
   },
   {
     name: 'nobody reports hits',
@@ -90,6 +101,7 @@ const ROWS: Row[] = [
   {
     name: 'a name with a port, where upstream {} has none',
     edit: "sed -i 's!set .gitcache_upstream http://gitea;!set $gitcache_upstream http://gitea:3000;!' nginx.conf",
+    fails: 2,
     line: /^fail \$gitcache_upstream http:\/\/gitea:3000 needs a resolver: .* without a port/m,
   },
   {

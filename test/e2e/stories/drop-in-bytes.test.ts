@@ -130,6 +130,9 @@ const QUESTIONS: Question[] = [
     '/git/../git/y.git',
     '//git/y.git',
     '/git/ä',
+    '/git/%e4.git',
+    '/git/%ff/../y.git',
+    '/git/a%22b%7Cc.git',
   ].map((path) => ({ ...post(`fetch from ${path}`, clone), path: `${path}/git-upload-pack` })),
   { ...post('fetch with a query', clone), path: `${REPO}/git-upload-pack?a=b&c=%2F` },
 ]
