@@ -93,7 +93,7 @@ async function removeUnlessWhole(
   faults: Faults,
   { key, tag }: AnswerName
 ): Promise<void> {
-  if (!(await isWhole(store.fileOf(key)))) {
+  if (!(await isIntact(store.fileOf(key)))) {
     faults('GITCACHE_PACK_DAMAGED', 'its checksum', { key })
     await store.remove(key, tag)
   }
@@ -135,7 +135,7 @@ async function looksWhole(file: string): Promise<boolean> {
 }
 
 /** What its pack says of itself is true. */
-export async function isWhole(file: string): Promise<boolean> {
+export async function isIntact(file: string): Promise<boolean> {
   try {
     if (!(await looksWhole(file))) return false
     const sums = [checksum('sha1'), checksum('sha256')]

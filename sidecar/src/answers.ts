@@ -9,7 +9,7 @@ import { type FetchRequest, isStorable, isWhole } from '../../njs/src/git/fetch-
 import type { Reason } from '../../njs/src/git/reasons.ts'
 import { answerFromUpstream } from './cold.ts'
 import { discard } from './cold-check.ts'
-import type { FaultCode } from './faults.ts'
+import { type FaultCode, ofRepository } from './faults.ts'
 import type { Job } from './job.ts'
 import type { Commit } from './jobs.ts'
 import type { Parts } from './parts.ts'
@@ -25,7 +25,7 @@ export interface Answers {
   lead(order: LeadOrder, headers: IncomingHttpHeaders): Promise<State>
 }
 
-interface Making {
+interface InFlight {
   /** Upstream has said yes to who leads. */
   probed: boolean
   tagState: string | null
@@ -63,7 +63,7 @@ const FAULTS: Partial<Record<Reason, FaultCode>> = {
 
 export function openAnswers(parts: Parts): Answers {
   const { config, store, jobs, mirrors, faults, metrics } = parts
-  const making = new Map<string, Making>()
+  const inFlight = new Map<string, InFlight>()
   /** How many of them are made for which client. */
   const shares = new Map<string, number>()
 
@@ -85,8 +85,8 @@ export function openAnswers(parts: Parts): Answers {
     if (parts.leftAlone.has(work.name.upstream)) {
       return { state: 'probe' }
     }
-    const led = making.has(work.key)
-    if (led || (await store.has(work.key)) || making.has(work.key)) {
+    const led = inFlight.has(work.key)
+    if (led || (await store.has(work.key)) || inFlight.has(work.key)) {
       return { state: 'probe' }
     }
     try {
@@ -102,15 +102,15 @@ export function openAnswers(parts: Parts): Answers {
     let until = Date.now() + patience()
     const end = Date.now() + config.maxWait * 1000
     let refusals = 0
-    let failed: Making | null = null
+    let failed: InFlight | null = null
     for (;;) {
-      const led = making.get(work.key)
+      const led = inFlight.get(work.key)
       // Whoever has ended has stored before: looking in this order, nothing is made twice.
       if (await store.has(work.key)) {
         return { state: 'ready', key: work.key }
       }
       if (led === undefined) {
-        if (making.has(work.key)) continue
+        if (inFlight.has(work.key)) continue
         // Who was passed meanwhile leads nobody.
         if (Date.now() > end) throw new Pass('slow')
         return stream(await begin(work).first, work, 'miss')
@@ -138,7 +138,7 @@ export function openAnswers(parts: Parts): Answers {
 
   /** Null where the answer is stored; what became of it where he gets none. Throws what is everyone's. */
   async function join(
-    led: Making,
+    led: InFlight,
     work: Work,
     until: number
   ): Promise<State | Pass | ProbeFirst | null> {
@@ -151,7 +151,7 @@ export function openAnswers(parts: Parts): Answers {
   }
 
   /** `until`: how long at most where there is a crowd, milliseconds since the epoch. */
-  async function waitForFile(led: Making, job: Job, work: Work, until: number): Promise<void> {
+  async function waitForFile(led: InFlight, job: Job, work: Work, until: number): Promise<void> {
     metrics.followed()
     const isCrowd = job.hurry() > CROWD && willBeStored(work.request)
     do await endsWithin(led.ended, PATIENCE)
@@ -183,7 +183,7 @@ export function openAnswers(parts: Parts): Answers {
   }
 
   /** Makes the answer; its promises settle when it may be sent, the work goes on behind them. */
-  function begin(work: Work): Making {
+  function begin(work: Work): InFlight {
     const release = takeShare(work.client)
     const first = withResolvers<Job>()
     const others = withResolvers<Job>()
@@ -192,18 +192,17 @@ export function openAnswers(parts: Parts): Answers {
     const ended = make(work, commit)
       .catch((error: unknown) => {
         const fault = error instanceof Pass ? FAULTS[error.reason] : undefined
-        if (fault)
-          faults(fault, error, { upstream: work.name.upstream, repo: work.name.repository })
+        if (fault) faults(fault, error, ofRepository(work.name))
         first.reject(error)
         others.reject(error)
       })
       .finally(() => {
-        making.delete(work.key)
+        inFlight.delete(work.key)
         release()
       })
     const { probed, tagState } = work
     const led = { probed, tagState, first: first.promise, others: others.promise, ended }
-    making.set(work.key, led)
+    inFlight.set(work.key, led)
     return led
   }
 

@@ -10,7 +10,7 @@ import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { SERVICE } from '../../njs/src/git/classify.ts'
 import { INFINITE_DEPTH, isStorable, isWhole } from '../../njs/src/git/fetch-request.ts'
 import { type Checked, check, discard } from './cold-check.ts'
-import { asPass } from './faults.ts'
+import { asPass, ofRepository } from './faults.ts'
 import type { Job } from './job.ts'
 import type { Commit } from './jobs.ts'
 import type { Parts } from './parts.ts'
@@ -41,10 +41,7 @@ export async function answerFromUpstream(
     await spool.abandon()
     if (work.probed && error instanceof Pass && error.reason === 'refused') {
       // nginx has just had a yes: it is not reached in the same way, as with a certificate that only nginx has.
-      faults('GITCACHE_UNREACHABLE', error, {
-        upstream: work.name.upstream,
-        repo: work.name.repository,
-      })
+      faults('GITCACHE_UNREACHABLE', error, ofRepository(work.name))
     }
     throw error
   })

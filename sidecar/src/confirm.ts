@@ -16,7 +16,7 @@ import { parseBody } from '../../njs/src/git/classify.ts'
 import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
 import { discard } from './cold-check.ts'
 import { doubtOf } from './doubt.ts'
-import type { Faults } from './faults.ts'
+import { type Faults, ofRepository } from './faults.ts'
 import { type Layout, temporaryName } from './layout.ts'
 import { indexPack, initMirror, type MirrorName } from './mirror.ts'
 import { packData } from './pack-data.ts'
@@ -108,7 +108,6 @@ export function openConfirm(
       return true
     }
     const { name, request, tags } = said
-    const { upstream, repository } = name
     const dir = temporaryName(dirs, 'seed')
     try {
       if (!(await initMirror(name.format, dir))) return false
@@ -122,7 +121,7 @@ export function openConfirm(
         if (doubt === 'shallow') shallow(name)
         if (doubt !== 'tags') return true
       } else {
-        faults('GITCACHE_UPSTREAM_DAMAGED', 'git index-pack', { upstream, repo: repository })
+        faults('GITCACHE_UPSTREAM_DAMAGED', 'git index-pack', ofRepository(name))
       }
       await store.remove(key, tag)
       return true

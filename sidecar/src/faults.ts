@@ -1,6 +1,7 @@
 /** What is wrong with the machine, said once: the same fault repeated is counted, not repeated. */
 import type { Logger } from 'pino'
 import type { Metrics } from './metrics.ts'
+import type { MirrorName } from './mirror.ts'
 import { Pass } from './protocol.ts'
 
 /** Code: a sentence, and what to do about it. */
@@ -43,6 +44,11 @@ export interface FaultFields {
   upstream?: string
   repo?: string
   key?: string
+}
+
+/** Whose mirror or answer it is. */
+export function ofRepository({ upstream, repository }: Omit<MirrorName, 'format'>): FaultFields {
+  return { upstream, repo: repository }
 }
 
 /** MUST NOT be given anything with credentials in it. */

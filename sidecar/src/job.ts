@@ -109,7 +109,7 @@ export class Job {
 
   /** Whether a reader that begins now gets every byte that there is. */
   get isReadable(): boolean {
-    return !this.#retired && (this.#tail === null || this.#tail.isWhole)
+    return !this.#retired && (this.#tail === null || this.#tail.hasAll)
   }
 
   /** Somebody other than who asked first would have it stored soon. */

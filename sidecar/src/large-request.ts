@@ -12,6 +12,7 @@ import { keyOf } from '../../njs/src/git/key.ts'
 import type { Answers } from './answers.ts'
 import type { Config } from './config.ts'
 import { Pass, type PrepareOrder, type State, type TicketOrder } from './protocol.ts'
+import { readAtMost } from './read-at-most.ts'
 import { withResolvers } from './resolvers.ts'
 import { openTurns } from './turns.ts'
 import { askUpstream } from './upstream-http.ts'
@@ -128,16 +129,10 @@ async function readRequest(message: IncomingMessage, maxBody: number): Promise<F
 }
 
 async function readBody(message: IncomingMessage, limit: number): Promise<Buffer> {
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of message as AsyncIterable<Buffer>) {
-    size += chunk.length
-    if (size > limit) {
-      throw new Pass('body-size')
-    }
-    chunks.push(chunk)
+  const raw = await readAtMost(message, limit)
+  if (raw === null) {
+    throw new Pass('body-size')
   }
-  const raw = Buffer.concat(chunks)
   if (!isGzip(String(message.headers['content-encoding'] ?? ''))) {
     return raw
   }

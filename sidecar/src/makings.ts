@@ -2,7 +2,7 @@
 import { mkdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import pLimit from 'p-limit'
-import type { Faults } from './faults.ts'
+import { type Faults, ofRepository } from './faults.ts'
 import type { Fetches, FetchState } from './fetches.ts'
 import { type Layout, temporaryName } from './layout.ts'
 import { exists, type FetchOutcome, type FetchSource, finishMirror, initMirror } from './mirror.ts'
@@ -109,8 +109,7 @@ export function openMakings(parts: MakingParts): Makings {
 
   function start(state: MakingState, work: () => Promise<Made>): Promise<void> {
     const making = work().catch((error: unknown): Made => {
-      const { upstream, repository } = state.name
-      parts.faults('GITCACHE_STORE', error, { upstream, repo: repository })
+      parts.faults('GITCACHE_STORE', error, ofRepository(state.name))
       return 'failed'
     })
     state.making = making

@@ -7,6 +7,7 @@ import type { Faults } from './faults.ts'
 import type { Jobs } from './jobs.ts'
 import type { LargeRequests } from './large-request.ts'
 import { anyOrder, type Order, Overloaded, Pass, type State, WrongOrder } from './protocol.ts'
+import { readAtMost } from './read-at-most.ts'
 import type { RequestLog } from './request-log.ts'
 
 /** The largest has a tag state of 512 KiB, in JSON. */
@@ -162,14 +163,9 @@ function checkSecret(secret: string, order: { secret?: unknown }): void {
 }
 
 async function readText(message: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of message as AsyncIterable<Buffer>) {
-    size += chunk.length
-    if (size > MAX_ORDER) {
-      throw new Pass('error', 'order too large')
-    }
-    chunks.push(chunk)
+  const bytes = await readAtMost(message, MAX_ORDER)
+  if (bytes === null) {
+    throw new Pass('error', 'order too large')
   }
-  return Buffer.concat(chunks).toString('utf8')
+  return bytes.toString('utf8')
 }

@@ -1,6 +1,6 @@
 /** Which mirrors may be used: what an earlier life left is read once, what git stumbles over again. */
 import pLimit from 'p-limit'
-import type { Faults } from './faults.ts'
+import { type Faults, ofRepository } from './faults.ts'
 import type { Layout } from './layout.ts'
 import { isConnected, type MirrorName } from './mirror.ts'
 import { isSound, removeLeftBehind } from './mirror-check.ts'
@@ -51,9 +51,8 @@ export function openSoundness(dirs: Layout, faults: Faults): Soundness {
 
   async function keptIf(name: MirrorName, dir: string, good: boolean): Promise<boolean> {
     if (!good) {
-      const { upstream, repository } = name
       const why = 'it does not hold what it should'
-      faults('GITCACHE_MIRROR_DAMAGED', why, { upstream, repo: repository })
+      faults('GITCACHE_MIRROR_DAMAGED', why, ofRepository(name))
       await discard(dir)
     }
     return good

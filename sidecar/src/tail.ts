@@ -21,7 +21,7 @@ export class Tail {
   }
 
   /** Whether a reader that begins now would find every byte. */
-  get isWhole(): boolean {
+  get hasAll(): boolean {
     return this.#from === this.begin
   }
 

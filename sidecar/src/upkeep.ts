@@ -5,7 +5,7 @@
 import { readdir, stat, utimes, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { LimitFunction } from 'p-limit'
-import type { Faults } from './faults.ts'
+import { type Faults, ofRepository } from './faults.ts'
 import type { GitResult } from './git.ts'
 import { deleteRefs, improve, keepRefsBefore, type MirrorName, prune } from './mirror.ts'
 import type { MirrorSize, Mirrors } from './mirrors.ts'
@@ -75,11 +75,7 @@ async function tendOne(
   now: number
 ): Promise<void> {
   const tell = ({ code, stderr }: GitResult) => {
-    if (code !== 0)
-      parts.faults('GITCACHE_UPKEEP', stderr.trim(), {
-        upstream: name.upstream,
-        repo: name.repository,
-      })
+    if (code !== 0) parts.faults('GITCACHE_UPKEEP', stderr.trim(), ofRepository(name))
   }
   const old = await keepRefsBefore(dir, now - KEEP_AGE)
   if (old.length > 0) tell(await deleteRefs(dir, old))

@@ -12,6 +12,7 @@ import type { PktSource } from '../../njs/src/git/pkt-line.ts'
 import { forwardedHeaders } from './credentials.ts'
 import type { AnswerSource } from './job.ts'
 import { Pass } from './protocol.ts'
+import { readAtMost } from './read-at-most.ts'
 import type { Upstream } from './upstreams.ts'
 
 /** What waits in memory while the disk is written: many small chunks are one write then. Bytes. */
@@ -137,7 +138,9 @@ export function askUpstream(
           signal,
         })
       )
-      const bytes = await readBounded(answer.body)
+      const bytes = await readAtMost(answer.body, MAX_ANSWER)
+      // undici has the connection ready for the next question a turn of the event loop later.
+      await setImmediate()
       if (answer.statusCode !== 200) return answer.statusCode
       return bytes === null ? null : decode(bytes, answer.headers['content-encoding'])
     } catch {
@@ -225,21 +228,6 @@ async function* gathered(
   } catch (error) {
     throw new Pass('unreachable', String(error))
   }
-}
-
-async function readBounded(body: AsyncIterable<Buffer>): Promise<Buffer | null> {
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of body) {
-    size += chunk.length
-    if (size > MAX_ANSWER) {
-      return null
-    }
-    chunks.push(chunk)
-  }
-  // undici has the connection ready for the next question a turn of the event loop later.
-  await setImmediate()
-  return Buffer.concat(chunks)
 }
 
 function decode(bytes: Buffer, encoding: string | string[] | undefined): Buffer | null {

@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import path from 'node:path'
 import fc from 'fast-check'
 import { afterAll, expect, test } from 'vitest'
-import { checkAll, hideAfterBoot, isWhole, showChecked } from '../../sidecar/src/answer-check.ts'
+import { checkAll, hideAfterBoot, isIntact, showChecked } from '../../sidecar/src/answer-check.ts'
 import { openStore, repositoryTag } from '../../sidecar/src/store.ts'
 import { git, makeRepository, scratch, tryGit } from '../support/git.ts'
 import { prepareLayout } from '../support/layout.ts'
@@ -38,12 +38,12 @@ test.each(['sha1', 'sha256'] as const)(
   async (format) => {
     const answer = ANSWERS[format]
     writeFileSync(file, answer)
-    expect(await isWhole(file)).toBe(true)
+    expect(await isIntact(file)).toBe(true)
     const pack = answer.indexOf('PACK')
     await fc.assert(
       fc.asyncProperty(fc.integer({ min: 0, max: answer.length - 1 }), async (length) => {
         writeFileSync(file, answer.subarray(0, length))
-        expect(await isWhole(file)).toBe(false)
+        expect(await isIntact(file)).toBe(false)
       })
     )
     await fc.assert(
@@ -54,7 +54,7 @@ test.each(['sha1', 'sha256'] as const)(
           const changed = Buffer.from(answer)
           changed[at] = (changed[at] ?? 0) ^ flip
           writeFileSync(file, changed)
-          expect(await isWhole(file)).toBe(false)
+          expect(await isIntact(file)).toBe(false)
         }
       )
     )
@@ -69,7 +69,7 @@ test('no other byte will do for a digit of a length', async () => {
       const changed = Buffer.from(answer)
       changed[packet + digit] = byte
       writeFileSync(file, changed)
-      expect(await isWhole(file), `${digit} ${byte}`).toBe(byte === answer[packet + digit])
+      expect(await isIntact(file), `${digit} ${byte}`).toBe(byte === answer[packet + digit])
     }
   }
 })

@@ -81,7 +81,7 @@ test('within the budget nothing is removed', async () => {
 })
 
 test('what was never read again goes first, the oldest of it', async () => {
-  const data = await setUp(3000)
+  const data = await setUp(3100)
   for (const n of [1, 2, 3, 4, 5]) data.pack(n, n)
   const budget = data.open()
   // The index is read from the directory first.
@@ -151,6 +151,17 @@ test('what would take the place of all others is not stored', async () => {
   await put(2, 1501)
   expect(data.packs()).toEqual([1])
   expect(readdirSync(data.tmp)).toEqual([])
+})
+
+test('a hundredth more goes at once', async () => {
+  const data = await setUp(4990)
+  for (const n of [1, 2, 3, 4, 5]) data.pack(n, n)
+  await data.open().enforce()
+  expect(data.packs()).toEqual([2, 3, 4, 5])
+  const exact = await setUp(4000)
+  for (const n of [1, 2, 3, 4, 5]) exact.pack(n, n)
+  await exact.open().enforce()
+  expect(exact.packs()).toEqual([3, 4, 5])
 })
 
 test('an answer that is stored counts at once', async () => {

@@ -13,7 +13,7 @@ import path from 'node:path'
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, expect, test, vi } from 'vitest'
 import { emptyRequest } from '../../njs/src/git/fetch-request.ts'
-import { hideAfterBoot, isWhole } from '../../sidecar/src/answer-check.ts'
+import { hideAfterBoot, isIntact } from '../../sidecar/src/answer-check.ts'
 import { openConfirm } from '../../sidecar/src/confirm.ts'
 import { refuseIfInUse, takeControl } from '../../sidecar/src/control.ts'
 import type { Faults } from '../../sidecar/src/faults.ts'
@@ -128,7 +128,7 @@ test.each([
     const file = path.join(work.dir, 'answer')
     writeFileSync(file, 'no answer')
     trouble.open = code
-    const is = await isWhole(file)
+    const is = await isIntact(file)
     trouble.open = ''
     expect(is).toBe(whole)
   }
