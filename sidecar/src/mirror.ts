@@ -282,8 +282,7 @@ export async function lacking(
   const whole = trees.length === 0 || (await treesAreWhole(dir, trees, request.filter))
   return {
     oids: [...missing, ...unreachable],
-    // Without a bitmap upload-pack leaves such a tree out, which it wants itself.
-    contents: !whole || (trees.length > 0 && /tree:/.test(request.filter ?? '')),
+    contents: !whole,
     haves: haves.length > 0 && !haves.some((oid) => types.has(oid)),
     tags: tags.some((oid) => !types.has(oid)),
   }
