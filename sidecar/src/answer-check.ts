@@ -80,7 +80,7 @@ export async function checkAll(dirs: Layout, store: Store, faults: Faults): Prom
       const answer = readAnswerName(name)
       if (answer === null || answer.tag === '') continue
       const begun = Date.now()
-      await removeUnlessWhole(store, faults, answer)
+      await removeUnlessIntact(store, faults, answer)
       count += 1
       await sleep(PAUSE + SHARE * (Date.now() - begun), undefined, { ref: false })
     }
@@ -88,7 +88,7 @@ export async function checkAll(dirs: Layout, store: Store, faults: Faults): Prom
   return count
 }
 
-async function removeUnlessWhole(
+async function removeUnlessIntact(
   store: Store,
   faults: Faults,
   { key, tag }: AnswerName
@@ -111,7 +111,7 @@ export function openSuspects(dirs: Layout, store: Store, faults: Faults): (key: 
     const names = await readdir(path.join(dirs.packs, key.slice(0, 2)))
     const answers = names.map(readAnswerName)
     const answer = answers.find((one) => one?.key === key && one.tag !== '')
-    if (answer) await removeUnlessWhole(store, faults, answer)
+    if (answer) await removeUnlessIntact(store, faults, answer)
   }
 
   return (key) => {

@@ -67,10 +67,9 @@ export function openStore(dirs: Layout): Store {
   const purges = new Map<string, number>()
   const committing = new Set<Promise<void>>()
 
-  async function commit(key: string, tag: string, spool: FileHandle, name: string): Promise<void> {
+  async function commit(key: string, tag: string, size: number, name: string): Promise<void> {
     await mkdir(path.dirname(file(key)), { recursive: true, mode: 0o750 })
     await open(`${file(key)}.${tag}`, 'w', 0o640).then((marker) => marker.close())
-    const { size } = await spool.stat()
     await rename(name, file(key))
     store.onStored(key, size, tag)
   }
@@ -126,10 +125,11 @@ export function openStore(dirs: Layout): Store {
           await drop()
         },
         commit: async (key) => {
-          if ((await handle.stat()).size > store.largest) return drop()
+          const { size } = await handle.stat()
+          if (size > store.largest) return drop()
           await handle.sync()
           if (purges.get(tag) !== purged) return drop()
-          const done = commit(key, tag, handle, name)
+          const done = commit(key, tag, size, name)
           committing.add(done)
           return done.finally(() => committing.delete(done))
         },

@@ -12,7 +12,7 @@ import { serveConfig } from '../config.ts'
 import { UserError } from '../errors.ts'
 import { DEFAULT_DATA, one, type RawOptions } from '../options.ts'
 import { askKept } from '../upstream-http.ts'
-import { readUpstreams, type Upstream } from '../upstreams.ts'
+import type { Upstream } from '../upstreams.ts'
 import { VERSION } from '../version.ts'
 import { askNjsVersion } from './ask-njs.ts'
 import { checkPlaces } from './check-places.ts'
@@ -29,12 +29,12 @@ export interface Finding {
 export async function check(raw: RawOptions): Promise<void> {
   const nginx = findNginx()
   const conf = one(raw, 'nginx-conf') ?? ''
-  const dump = dumpConfiguration(nginx, conf)
   // What serve would refuse is said at once.
   const { upstreams } = serveConfig(raw)
+  const dump = dumpConfiguration(nginx, conf)
   const findings: Finding[] = [
     await checkGit(),
-    ...(typeof dump === 'string' ? await checkNginx(dump, nginx, raw) : [dump]),
+    ...(typeof dump === 'string' ? await checkNginx(dump, nginx, upstreams, raw) : [dump]),
     ...(upstreams.length === 0 ? [NO_UPSTREAM] : []),
     ...(await Promise.all(upstreams.map((one) => checkUpstream(one, raw)))),
   ]
@@ -60,12 +60,17 @@ const NO_UPSTREAM: Finding = {
 }
 
 /** What nginx takes, and may be wrong all the same. */
-async function checkNginx(dump: string, nginx: Nginx, raw: RawOptions): Promise<Finding[]> {
+async function checkNginx(
+  dump: string,
+  nginx: Nginx,
+  upstreams: readonly Upstream[],
+  raw: RawOptions
+): Promise<Finding[]> {
   const configuration = withoutComments(dump)
   return [
     checkNjs(await askNjsVersion(nginx), configuration),
     checkVersions(dump),
-    ...checkConfiguration(configuration, readUpstreams(raw)),
+    ...checkConfiguration(configuration, upstreams),
     ...checkBothSides(configuration, raw),
     ...checkPlaces(dump),
     ...checkReach(configuration, nginx),
@@ -147,7 +152,7 @@ export function fixOf(line: string): string {
 }
 
 /** What a configuration that nginx takes can still have wrong. `upstreams`: as the sidecar is given them. */
-export function checkConfiguration(dump: string, upstreams: Upstream[] = []): Finding[] {
+export function checkConfiguration(dump: string, upstreams: readonly Upstream[] = []): Finding[] {
   if (!dump.includes('js_import gitcache ')) {
     return [
       { level: 'fail', text: 'gitcache-http.conf is not included', fix: 'include it in http {}' },
