@@ -1,22 +1,17 @@
 /**
  * From an authorised request to its answer: stored, being made, or made now. One job a key,
- * whoever asks; warm.ts and cold.ts make it.
+ * whoever asks: here it is said who leads, and what becomes of those who wait; `make-answer.ts` makes it.
  */
-import { randomUUID } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { type FetchRequest, isStorable, isWhole } from '../../njs/src/git/fetch-request.ts'
 import type { Reason } from '../../njs/src/git/reasons.ts'
-import { answerFromUpstream } from './cold.ts'
-import { discard } from './cold-check.ts'
 import { type FaultCode, ofRepository } from './faults.ts'
 import type { Job } from './job.ts'
 import type { Commit } from './jobs.ts'
+import { endsWithin, makeAnswer, patience, willBeStored } from './make-answer.ts'
 import type { Parts } from './parts.ts'
 import { type LeadOrder, Pass, type PrepareOrder, ProbeFirst, type State } from './protocol.ts'
 import { withResolvers } from './resolvers.ts'
-import { answerFromMirror } from './warm.ts'
-import { type LeadersWork, leadersWork, readLeadOrder, readOrder, type Work } from './work.ts'
+import { readLeadOrder, readOrder, type Work } from './work.ts'
 
 export interface Answers {
   /** Takes the tags out of the order, which its giver holds as long as he waits. */
@@ -62,7 +57,7 @@ const FAULTS: Partial<Record<Reason, FaultCode>> = {
 }
 
 export function openAnswers(parts: Parts): Answers {
-  const { config, store, jobs, mirrors, faults, metrics } = parts
+  const { config, store, jobs, faults, metrics } = parts
   const inFlight = new Map<string, InFlight>()
   /** How many of them are made for which client. */
   const shares = new Map<string, number>()
@@ -99,7 +94,7 @@ export function openAnswers(parts: Parts): Answers {
 
   /** Waits for whoever leads; leads where nobody does, at most once. */
   async function find(work: Work): Promise<State> {
-    let until = Date.now() + patience()
+    let until = Date.now() + patience(config)
     const end = Date.now() + config.maxWait * 1000
     let refusals = 0
     let failed: InFlight | null = null
@@ -189,7 +184,7 @@ export function openAnswers(parts: Parts): Answers {
     const others = withResolvers<Job>()
     for (const { promise } of [first, others]) promise.catch(() => {})
     const commit: Commit = { first: first.resolve, others: others.resolve, alone: others.reject }
-    const ended = make(work, commit)
+    const ended = makeAnswer(parts, work, commit)
       .catch((error: unknown) => {
         const fault = error instanceof Pass ? FAULTS[error.reason] : undefined
         if (fault) faults(fault, error, ofRepository(work.name))
@@ -206,72 +201,7 @@ export function openAnswers(parts: Parts): Answers {
     return led
   }
 
-  async function make(asked: Work, commit: Commit): Promise<void> {
-    const work = leadersWork(asked)
-    const end = Date.now() + config.maxWait * 1000
-    for (;;) {
-      const mirror = await mirrors.find(work.name).catch((error: unknown) => {
-        // What we know of the repository is not for who has not been probed.
-        throw work.probed ? error : new ProbeFirst()
-      })
-      if (mirror !== null) {
-        return mirrors.using(work.name, () => update(mirror, work, commit))
-      }
-      if (!isWhole(work.request)) {
-        await answerFromUpstream(parts, work, commit)
-        // What is not stored is missed anew by each who asks the same.
-        const miss = willBeStored(work.request) ? work.key : randomUUID()
-        mirrors.missed(work.name, work.source, miss)
-        return
-      }
-      const seed = mirrors.adopt(work.name, work.source)
-      if (seed !== null) {
-        return answerFromUpstream(parts, work, commit).then(seed, (error) => {
-          seed(null)
-          throw error
-        })
-      }
-      if (!work.probed) {
-        throw new ProbeFirst()
-      }
-      // A clone on its way will be the mirror: never two transfers of the same history at once, unless
-      // it takes so long that all who wait would be passed, a transfer each.
-      if (!(await endsWithin(mirrors.making(work.name), patience()))) {
-        return discard(await answerFromUpstream(parts, work, commit))
-      }
-      // Who waits for this has been passed by now.
-      if (Date.now() > end) throw new Pass('slow')
-    }
-  }
-
-  /** So long a crowd waits in silence. Milliseconds. */
-  function patience(): number {
-    return Math.min(config.commitAfter, config.maxWait / 2) * 1000
-  }
-
-  /** From the mirror; from upstream where that is quicker, and the mirror is brought up to date behind it. */
-  async function update(mirror: string, work: LeadersWork, commit: Commit): Promise<void> {
-    const ask = () => answerFromUpstream(parts, work, commit)
-    if (await mirrors.straight(work.name, work.source, work.request, ask)) {
-      return
-    }
-    if (!work.probed) {
-      throw new ProbeFirst()
-    }
-    await answerFromMirror(parts, mirror, work, commit)
-  }
-
   return { prepare, lead }
-}
-
-/** Unless something goes wrong, and whoever makes it: upstream's answers to haves are not. */
-function willBeStored(request: FetchRequest): boolean {
-  return isStorable(request) && request.haves.length === 0
-}
-
-function endsWithin(work: Promise<unknown> | null, milliseconds: number): Promise<boolean> {
-  const ended = Promise.resolve(work).then(() => true)
-  return Promise.race([ended, sleep(milliseconds, false, { ref: false })])
 }
 
 /** What a leader's failure is to those who wait for him; throws what is everyone's. */

@@ -6,21 +6,12 @@
 import { EventEmitter, once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { type Piece, splitAnswer } from '../../njs/src/git/answer.ts'
+import { type Aside, Asides, isGitsProgress, KEEP_ALIVE, KEEP_ALIVE_AFTER } from './asides.ts'
 import { STARVED } from './git.ts'
 import { Pass } from './protocol.ts'
+import { CHUNK, Spool } from './spool.ts'
 import type { SpoolFile } from './store.ts'
-import { Tail } from './tail.ts'
 
-const CHUNK = 32 * 1024
-/** Of progress, so much is kept for those who come later, and no more is given. Bytes. */
-const MAX_PROGRESS = 256 * 1024
-/** Of an error: then the answer is cut. Bytes. */
-const MAX_ERROR = 256 * 1024
-/** An empty packet of band 1, upload-pack's own sign of life. As uploadpack.keepAlive, git-config(1). */
-const KEEP_ALIVE = Buffer.from('0005\x01')
-const KEEP_ALIVE_AFTER = 5000
-/** Of upstream's own, no more often: each is remembered. Milliseconds. */
-const ALIVE_AT_MOST = 1000
 /** Of what a full disk did not take, so much waits in memory for its readers; and so long for the first. */
 const MAX_TAIL = 4 * 1024 * 1024
 const READER_PATIENCE = 10_000
@@ -40,29 +31,15 @@ export interface Hearer {
   first: boolean
 }
 
-/** A piece that is not spooled, and how many spooled bytes come before it. */
-interface Aside extends Piece {
-  at: number
-}
-
 export class Job {
-  readonly #spool: SpoolFile
+  readonly #spool: Spool
   readonly #splitter
   /** Upstream's own words: its errors are for whoever reads, a mirror's are not. */
   readonly #relay: boolean
   readonly #events = new EventEmitter().setMaxListeners(0)
-  readonly #asides: Aside[] = []
-  #progressBytes = 0
-  #errorBytes = 0
-  #asideTime = 0
+  readonly #asides = new Asides()
   #awaitedBy = 0
-  #size = 0
   #state: 'running' | 'done' | 'failed' = 'running'
-  #tail: Tail | null = null
-  /** What was spooled last: who keeps up is spared the disk. */
-  #recent: { from: number; bytes: Uint8Array } | null = null
-  /** Why the spool does not have all of it: the disk's error, or null. */
-  #lost: unknown = null
   readonly #readers = new Set<{ sent: number }>()
   #retired = false
   #closed = false
@@ -70,8 +47,8 @@ export class Job {
   #source: AnswerSource | null = null
   #aborted = false
 
-  constructor(family: 0 | 2, spool: SpoolFile, relay: boolean) {
-    this.#spool = spool
+  constructor(family: 0 | 2, file: SpoolFile, relay: boolean) {
+    this.#spool = new Spool(file.handle)
     this.#splitter = splitAnswer(family)
     this.#relay = relay
   }
@@ -81,11 +58,12 @@ export class Job {
   }
 
   get size(): number {
-    return this.#size
+    return this.#spool.size
   }
 
+  /** Why the disk does not have all of it: its error, or null. */
   get lost(): unknown {
-    return this.#lost
+    return this.#spool.lost
   }
 
   /** Why there is no more of it, where it broke off. */
@@ -109,7 +87,7 @@ export class Job {
 
   /** Whether a reader that begins now gets every byte that there is. */
   get isReadable(): boolean {
-    return !this.#retired && (this.#tail === null || this.#tail.hasAll)
+    return !this.#retired && this.#spool.hasAll
   }
 
   /** Somebody other than who asked first would have it stored soon. */
@@ -174,37 +152,23 @@ export class Job {
       this.#events.emit('change')
       if (this.answer.failed && !(this.#relay && this.#hasBegun())) return
       // All that comes after it are an error's words.
-      if (this.#errorBytes > MAX_ERROR) throw new Pass('not-ready', 'an error without end')
+      if (this.#asides.isErrorWithoutEnd) throw new Pass('not-ready', 'an error without end')
     }
   }
 
-  /** A full disk writes a part first, and says so only the next time. */
   async #keep(piece: Uint8Array): Promise<void> {
-    let rest = piece
-    while (rest.length > 0 && this.#tail === null) {
-      try {
-        const { handle } = this.#spool
-        const { bytesWritten } = await handle.write(rest, 0, rest.length, this.#size)
-        this.#recent = { from: this.#size, bytes: rest.subarray(0, bytesWritten) }
-        this.#size += bytesWritten
-        rest = rest.subarray(bytesWritten)
-      } catch (error) {
-        this.#lost = error
-        this.#tail = new Tail(this.#size)
-      }
-    }
-    if (this.#tail !== null && rest.length > 0) await this.#keepInMemory(this.#tail, rest)
+    await this.#spool.append(piece)
+    if (this.lost !== null) await this.#untilRead()
   }
 
-  async #keepInMemory(tail: Tail, bytes: Uint8Array): Promise<void> {
-    tail.push(bytes)
-    this.#size += bytes.length
+  /** Who makes it waits for the slowest reader of what the disk did not take. */
+  async #untilRead(): Promise<void> {
     this.#events.emit('change')
     const patience = Date.now() + READER_PATIENCE
     for (;;) {
       const slowest = Math.min(...[...this.#readers].map(({ sent }) => sent))
-      if (this.#readers.size > 0) tail.trim(slowest)
-      if (tail.bytes <= MAX_TAIL) return
+      if (this.#readers.size > 0) this.#spool.trim(slowest)
+      if (this.#spool.inMemory <= MAX_TAIL) return
       if (this.#readers.size === 0 && Date.now() > patience) {
         throw new Pass('store', 'nobody reads what the disk did not take')
       }
@@ -217,31 +181,17 @@ export class Job {
     if (!this.#relay && STARVED.test(Buffer.from(piece.bytes).toString('latin1'))) {
       this.#starved = true
     }
-    if (piece.kind === 'progress') this.#progressBytes += piece.bytes.length
-    if (piece.kind === 'error') this.#errorBytes += piece.bytes.length
-    const tooMuch = piece.kind === 'progress' && this.#progressBytes > MAX_PROGRESS
-    const silent = Date.now() - this.#asideTime
-    if (tooMuch && silent < KEEP_ALIVE_AFTER) return
-    if (piece.kind === 'alive' && silent < ALIVE_AT_MOST) return
-    const { kind, bytes } = tooMuch ? { kind: 'alive' as const, bytes: KEEP_ALIVE } : piece
-    // A view of the chunk it came in would keep all of that.
-    this.#asides.push({ kind, bytes: Buffer.from(bytes), at: this.#size })
-    this.#asideTime = Date.now()
+    this.#asides.add(piece, this.size)
   }
 
   /** Something other than an error was said. */
   #hasBegun(): boolean {
-    return this.#size > 0 || (this.#asides.length > 0 && this.#asides[0]?.kind !== 'error')
-  }
-
-  /** Progress and signs of life come behind all that precedes the pack. */
-  #isCounting(): boolean {
-    return this.#asides.some(({ kind }) => kind !== 'error')
+    return this.size > 0 || this.#asides.hasBegun
   }
 
   #end(state: 'done' | 'failed'): void {
     this.#state = state
-    this.#recent = null
+    this.#spool.end()
     this.#events.emit('change')
     this.#closeWhenUnused()
   }
@@ -268,7 +218,7 @@ export class Job {
       if (this.answer.started || this.#state === 'done') {
         return
       }
-      if (this.#isCounting() && Date.now() >= deadline) {
+      if (this.#asides.isCounting && Date.now() >= deadline) {
         return
       }
       const left = deadline - Date.now()
@@ -313,8 +263,8 @@ export class Job {
         response.destroy()
         return
       }
-      const aside = this.#asides[asides]
-      const until = aside?.at ?? this.#size
+      const aside = this.#asides.get(asides)
+      const until = aside?.at ?? this.size
       if (aside !== undefined && reader.sent === aside.at) {
         asides += 1
         if (aside.kind === 'error' && !hearer.first) {
@@ -329,11 +279,11 @@ export class Job {
         }
       } else if (reader.sent < until) {
         // The buffer is used again only when this write is out.
-        const bytes = await this.#read(buffer, reader.sent, until)
+        const bytes = await this.#spool.read(buffer, reader.sent, until)
         await write(bytes)
         reader.sent += bytes.length
         spoken = Date.now()
-        if (this.#tail !== null) this.#events.emit('change')
+        if (this.lost !== null) this.#events.emit('change')
       } else if (this.#state === 'failed') {
         response.destroy()
       } else if (this.#state === 'done') {
@@ -355,9 +305,9 @@ export class Job {
   async *spooled(): AsyncGenerator<Buffer> {
     let at = 0
     for (;;) {
-      if (this.#lost !== null) throw this.#lost
-      if (at < this.#size) {
-        const bytes = await this.#read(Buffer.allocUnsafe(CHUNK), at, this.#size)
+      if (this.lost !== null) throw this.lost
+      if (at < this.size) {
+        const bytes = await this.#spool.read(Buffer.allocUnsafe(CHUNK), at, this.size)
         yield Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
         at += bytes.length
       } else if (this.isRunning) {
@@ -368,21 +318,6 @@ export class Job {
         throw new Error('the answer breaks off')
       }
     }
-  }
-
-  async #read(buffer: Buffer, from: number, until: number): Promise<Uint8Array> {
-    if (this.#tail !== null && from >= this.#tail.begin) {
-      return this.#tail.read(from).subarray(0, until - from)
-    }
-    const recent = this.#recent
-    if (recent !== null && from >= recent.from && from < recent.from + recent.bytes.length) {
-      return recent.bytes.subarray(from - recent.from, until - recent.from)
-    }
-    const end = Math.min(until, this.#tail?.begin ?? until)
-    const wanted = Math.min(CHUNK, end - from)
-    const { bytesRead } = await this.#spool.handle.read(buffer, 0, wanted, from)
-    if (bytesRead === 0) throw new Error('the spool is shorter than what was written')
-    return buffer.subarray(0, bytesRead)
   }
 
   /** No new readers from now on; the file is closed when the last one has gone. */
@@ -397,17 +332,9 @@ export class Job {
     const unused = this.#readers.size === 0 && this.#state !== 'running'
     if (this.#retired && unused && !this.#closed) {
       this.#closed = true
-      this.#spool.handle.close().catch(() => {})
+      this.#spool.close()
     }
   }
-}
-
-/** Whole lines of progress.c and of pack-objects' sum, in a packet of band 2. (Each byte can match in one way.) */
-const PROGRESS =
-  /^(?:(?:(?:Enumerating|Counting|Compressing) objects: [\d %()/,]*(?:done\. *)?|Total \d+ \(delta \d+\), reused \d+ \(delta \d+\)(?:, pack-reused \d+(?: \(from \d+\))?)?)?[\r\n])+$/
-
-function isGitsProgress(packet: Uint8Array): boolean {
-  return PROGRESS.test(Buffer.from(packet).toString('latin1', 5))
 }
 
 /**

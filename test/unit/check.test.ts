@@ -1,12 +1,9 @@
 /** What `check` and `purge` make of what they are given; the story of check has the rest. */
 import { describe, expect, test } from 'vitest'
-import {
-  checkBothSides,
-  checkConfiguration,
-  checkNjs,
-  withoutComments,
-} from '../../sidecar/src/commands/check.ts'
+import { checkBothSides } from '../../sidecar/src/commands/check-both-sides.ts'
+import { checkConfiguration, checkNjs } from '../../sidecar/src/commands/check-nginx.ts'
 import { checkPlaces } from '../../sidecar/src/commands/check-places.ts'
+import { withoutComments } from '../../sidecar/src/commands/nginx-dump.ts'
 import { readRepository } from '../../sidecar/src/commands/purge.ts'
 
 /** As nginx -T shows a set-up that is right. */

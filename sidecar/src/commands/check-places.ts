@@ -2,8 +2,9 @@
  * What nginx takes around gitcache-location.conf, and what does not work there: the include is made of
  * nested locations, and nginx gives them neither variables nor conditions of the one around them.
  */
-import type { Finding } from './check.ts'
+
 import { checkSettings } from './check-settings.ts'
+import type { Finding } from './finding.ts'
 import { type Directive, readDirectives } from './nginx-directives.ts'
 
 /** The blocks around an include, from the outermost on: http, server, location. */

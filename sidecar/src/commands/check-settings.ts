@@ -1,5 +1,5 @@
 /** Values of $gitcache_* that nginx takes and that do not do what was meant. */
-import type { Finding } from './check.ts'
+import type { Finding } from './finding.ts'
 import type { Directive } from './nginx-directives.ts'
 
 interface Form {

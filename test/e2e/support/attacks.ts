@@ -46,8 +46,8 @@ export const GUARDS = {
   ],
   'nothing unprobed but from upstream': [
     [
-      'sidecar/src/answers.ts',
-      'if (!work.probed) {\n      throw new ProbeFirst()\n    }\n    await answerFromMirror',
+      'sidecar/src/make-answer.ts',
+      'if (!work.probed) {\n    throw new ProbeFirst()\n  }\n  await answerFromMirror',
       'await answerFromMirror',
     ],
   ],

@@ -1,0 +1,101 @@
+/** What nginx and the sidecar must both have: the socket, the directory of answers, the address of reports. */
+import { existsSync } from 'node:fs'
+import path from 'node:path'
+import { DEFAULT_DATA, type RawOptions } from '../options.ts'
+import type { Nginx } from './find-nginx.ts'
+import type { Finding } from './finding.ts'
+import { canReach, findUser } from './users.ts'
+
+/** What the sidecar is given and nginx has as well; only where it is given here too. */
+export function checkBothSides(dump: string, raw: RawOptions): Finding[] {
+  const [socket, data, reports] = (['socket', 'data', 'reports'] as const).map((name) =>
+    raw[name]?.at(-1)
+  )
+  const sides: [flag: string, given: string | undefined, here: string[], fix: string][] = [
+    [
+      '--socket',
+      socket,
+      serversOf(dump).map((server) => server.replace(/^unix:/, '')),
+      'write it into upstream gitcache_sidecar of gitcache-http.conf',
+    ],
+    ['--data', data && `${data}/packs`, packsOf(dump), 'set $gitcache_packs to it'],
+    [
+      '--reports',
+      reports,
+      [...dump.matchAll(/syslog:server=([^,\s;]+)\S*\s+gitcache_report\b/g)].map(
+        (match) => match[1] ?? ''
+      ),
+      'write it into the access_log line of gitcache_report',
+    ],
+  ]
+  return sides
+    .filter(([, given, here]) => given !== undefined && !here.includes(given))
+    .map(([flag, given, here, fix]) => ({
+      level: 'fail',
+      text: `${flag}: nginx has ${here.join(', ') || 'nothing'}, and not ${given}`,
+      fix,
+    }))
+}
+
+/** Whether nginx's user may open them. */
+export function checkReach(dump: string, nginx: Nginx): Finding[] {
+  const user = findUser(/^\s*user\s+([^\s;]+)/m.exec(dump)?.[1] ?? nginx.user)
+  if (process.getuid?.() !== 0) {
+    return [
+      {
+        level: 'warn',
+        text: `whether ${user.name} reaches socket and packs`,
+        fix: 'run as root to check it',
+      },
+    ]
+  }
+  return [
+    ...socketsOf(dump).map((socket) =>
+      reach(
+        user.name,
+        socket,
+        '-w',
+        `start the sidecar, with --socket-group of ${user.name}'s group`
+      )
+    ),
+    ...packsOf(dump).map((packs) =>
+      reach(
+        user.name,
+        packs,
+        '-x',
+        `start the sidecar as ${user.name}, or add ${user.name} to its group`
+      )
+    ),
+  ]
+}
+
+/** Where nginx reaches the sidecar: `unix:/run/…`, `10.0.0.7:7418`. */
+function serversOf(dump: string): string[] {
+  const block = /upstream\s+gitcache_sidecar\s*\{([^}]*)\}/.exec(dump)?.[1] ?? ''
+  return [...block.matchAll(/^\s*server\s+([^\s;]+)/gm)].map((match) => match[1] ?? '')
+}
+
+function socketsOf(dump: string): string[] {
+  return serversOf(dump).flatMap((server) => /^unix:(.*)$/.exec(server)?.slice(1) ?? [])
+}
+
+/** Where nginx looks for answers. -T has the included files behind the one that overrules them. */
+function packsOf(dump: string): string[] {
+  const pattern = /\$gitcache_packs(?:\s*\{\s*default)?\s+"?(\/[^\s";]+)/g
+  const all = new Set([...dump.matchAll(pattern)].map((match) => match[1] ?? ''))
+  if (all.size > 1) all.delete(`${DEFAULT_DATA}/packs`)
+  return [...all]
+}
+
+function reach(name: string, file: string, access: '-w' | '-x', fix: string): Finding {
+  if (!existsSync(file)) {
+    return { level: 'fail', text: `${file} is not there`, fix }
+  }
+  return canReach(findUser(name), file, access)
+    ? { level: 'ok', text: `${name} reaches ${file}` }
+    : {
+        level: 'fail',
+        text: `${name} cannot reach ${file}`,
+        fix: `${fix}; all of ${path.dirname(file)} must be open to it`,
+      }
+}

@@ -1,0 +1,109 @@
+/** What an nginx that starts can still have wrong: its njs, our files, its names for upstreams. */
+import { crashesInSubrequests } from '../../../njs/src/git/njs-version.ts'
+import type { Upstream } from '../upstreams.ts'
+import { VERSION } from '../version.ts'
+import type { Finding } from './finding.ts'
+
+/** `version`: null where njs did not say. */
+export function checkNjs(version: string | null, dump: string): Finding {
+  if (version === null) {
+    return { level: 'warn', text: 'the version of njs is not known', fix: 'run as root to ask it' }
+  }
+  if (!crashesInSubrequests(version) || /\$gitcache_njs_override\s+"?on\b/.test(dump)) {
+    return { level: 'ok', text: `njs ${version}` }
+  }
+  return {
+    level: 'fail',
+    text: `njs ${version} may crash nginx's workers: every request passes`,
+    fix: 'install another (README, "Compatibility"), or set $gitcache_njs_override on; at your own risk',
+  }
+}
+
+/** What a configuration that nginx takes can still have wrong. `upstreams`: as the sidecar is given them. */
+export function checkConfiguration(dump: string, upstreams: readonly Upstream[] = []): Finding[] {
+  if (!dump.includes('js_import gitcache ')) {
+    return [
+      { level: 'fail', text: 'gitcache-http.conf is not included', fix: 'include it in http {}' },
+    ]
+  }
+  if (!dump.includes('js_content gitcache.uploadPack')) {
+    return [
+      {
+        level: 'fail',
+        text: 'gitcache-location.conf is not included',
+        fix: 'include it in the location with proxy_pass',
+      },
+    ]
+  }
+  const names = upstreams.map(({ name }) => name)
+  return checkUpstreamNames(dump, names)
+}
+
+export function checkVersions(dump: string): Finding {
+  const found = [...dump.matchAll(/^# nginx-git-cache (\d\S*):/gm)].map((match) => match[1] ?? '')
+  const others = found.filter((version) => version !== VERSION)
+  return found.length === 0 || others.length > 0
+    ? {
+        level: 'fail',
+        text: `include files of version ${others[0] ?? 'unknown'}, this is ${VERSION}`,
+        fix: 'copy the files of this version',
+      }
+    : { level: 'ok', text: `include files of version ${VERSION}` }
+}
+
+/** proxy_pass with a variable asks a resolver, except for addresses and names that nginx knows. */
+function checkUpstreamNames(dump: string, names: string[]): Finding[] {
+  const values = [
+    ...dump.matchAll(/set\s+\$gitcache_upstream\s+"?([^\s";]+)/g),
+    ...[...dump.matchAll(/map\s[^{]*\$gitcache_upstream\s*\{([^}]*)\}/g)].flatMap((match) => [
+      ...(match[1] ?? '').matchAll(/(https?:\/\/[^\s";]+)/g),
+    ]),
+  ].map((match) => match[1] ?? '')
+  const given = values.filter(Boolean)
+  if (given.length === 0) {
+    // For each place where it is wanted: checkPlaces.
+    return []
+  }
+  // What has a variable in it is known only to nginx.
+  const unknown = names.filter(
+    (name) => !given.some((value) => value === name || value.includes('$'))
+  )
+  return [
+    ...given.map((value) => checkName(value, dump)),
+    ...unknown.map((name) => unknownName(name, given)),
+  ]
+}
+
+/** nginx and the sidecar compare byte for byte. */
+function unknownName(name: string, given: string[]): Finding {
+  return {
+    level: 'fail',
+    text: `--upstream ${name} is no $gitcache_upstream of nginx (${given.join(', ')})`,
+    fix: 'give NAME=URL with one of those, or all of its requests pass',
+  }
+}
+
+/** What nginx takes without a resolver: ngx_http_upstream_create, ngx_http_upstream.c. */
+function checkName(value: string, dump: string): Finding {
+  const [, scheme = '', host = '', port] = /^(https?):\/\/(.*?)(?::(\d+))?$/.exec(value) ?? []
+  const escaped = host.replace(/[.[\]]/g, '\\$&')
+  const portOf = (given: string | undefined, https: boolean) => given ?? (https ? '443' : '80')
+  const literals = dump.matchAll(
+    new RegExp(`proxy_pass\\s+http(s?)://${escaped}(?::(\\d+))?[/;]`, 'g')
+  )
+  const known =
+    /^[\d.]+$|^\[|^unix:/.test(host) ||
+    // Its name matches one without a port alone.
+    (port === undefined && new RegExp(`upstream\\s+"?${escaped}"?\\s*\\{`).test(dump)) ||
+    [...literals].some(
+      ([, s, given]) => portOf(given, s === 's') === portOf(port, scheme === 'https')
+    ) ||
+    /^\s*resolver\s/m.test(dump)
+  return known
+    ? { level: 'ok', text: `$gitcache_upstream ${value} needs no resolver` }
+    : {
+        level: 'fail',
+        text: `$gitcache_upstream ${value} needs a resolver`,
+        fix: `write upstream ${host} { server …; } and ${scheme}://${host} without a port, or a resolver line`,
+      }
+}

@@ -1,0 +1,86 @@
+/** From where an answer is made: from the mirror, from upstream, or from upstream so that it becomes the mirror. */
+import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type FetchRequest, isStorable, isWhole } from '../../njs/src/git/fetch-request.ts'
+import { answerFromUpstream } from './cold.ts'
+import { discard } from './cold-check.ts'
+import type { Config } from './config.ts'
+import type { Commit } from './jobs.ts'
+import type { Parts } from './parts.ts'
+import { Pass, ProbeFirst } from './protocol.ts'
+import { answerFromMirror } from './warm.ts'
+import { type LeadersWork, leadersWork, type Work } from './work.ts'
+
+/** Resolves when all is done, and stored where it may be. Throws what `answers.ts` makes of it for those who wait. */
+export async function makeAnswer(parts: Parts, asked: Work, commit: Commit): Promise<void> {
+  const { config, mirrors } = parts
+  const work = leadersWork(asked)
+  const end = Date.now() + config.maxWait * 1000
+  for (;;) {
+    const mirror = await mirrors.find(work.name).catch((error: unknown) => {
+      // What we know of the repository is not for who has not been probed.
+      throw work.probed ? error : new ProbeFirst()
+    })
+    if (mirror !== null) {
+      return mirrors.using(work.name, () => update(parts, mirror, work, commit))
+    }
+    if (!isWhole(work.request)) {
+      await answerFromUpstream(parts, work, commit)
+      // What is not stored is missed anew by each who asks the same.
+      const miss = willBeStored(work.request) ? work.key : randomUUID()
+      mirrors.missed(work.name, work.source, miss)
+      return
+    }
+    const seed = mirrors.adopt(work.name, work.source)
+    if (seed !== null) {
+      return answerFromUpstream(parts, work, commit).then(seed, (error) => {
+        seed(null)
+        throw error
+      })
+    }
+    if (!work.probed) {
+      throw new ProbeFirst()
+    }
+    // A clone on its way will be the mirror: never two transfers of the same history at once, unless
+    // it takes so long that all who wait would be passed, a transfer each.
+    if (!(await endsWithin(mirrors.making(work.name), patience(config)))) {
+      return discard(await answerFromUpstream(parts, work, commit))
+    }
+    // Who waits for this has been passed by now.
+    if (Date.now() > end) throw new Pass('slow')
+  }
+}
+
+/** From the mirror; from upstream where that is quicker, and the mirror is brought up to date behind it. */
+async function update(
+  parts: Parts,
+  mirror: string,
+  work: LeadersWork,
+  commit: Commit
+): Promise<void> {
+  const { mirrors } = parts
+  const ask = () => answerFromUpstream(parts, work, commit)
+  if (await mirrors.straight(work.name, work.source, work.request, ask)) {
+    return
+  }
+  if (!work.probed) {
+    throw new ProbeFirst()
+  }
+  await answerFromMirror(parts, mirror, work, commit)
+}
+
+/** Unless something goes wrong, and whoever makes it: upstream's answers to haves are not. */
+export function willBeStored(request: FetchRequest): boolean {
+  return isStorable(request) && request.haves.length === 0
+}
+
+/** So long a crowd waits in silence. Milliseconds. */
+export function patience(config: Config): number {
+  return Math.min(config.commitAfter, config.maxWait / 2) * 1000
+}
+
+/** Whether it has ended by then, in whatever way but by a rejection. */
+export function endsWithin(work: Promise<unknown> | null, milliseconds: number): Promise<boolean> {
+  const ended = Promise.resolve(work).then(() => true)
+  return Promise.race([ended, sleep(milliseconds, false, { ref: false })])
+}
