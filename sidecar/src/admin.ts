@@ -1,7 +1,8 @@
 /** For people: /metrics, /healthz and /readyz on a listener of their own. */
-import { access, constants } from 'node:fs/promises'
+import { constants } from 'node:fs'
 import { createServer, type Server, type ServerResponse } from 'node:http'
 import { splitAddress } from './address.ts'
+import { canAccess } from './can-access.ts'
 import { cannotListen } from './errors.ts'
 import { gitVersion } from './git.ts'
 import type { Layout } from './layout.ts'
@@ -46,7 +47,7 @@ async function startHttp(
       say(response, 200, { alive: true })
     } else if (request.url === '/readyz') {
       const checks = {
-        writable: await isWritable(dirs.packs),
+        writable: await canAccess(dirs.packs, constants.W_OK),
         git: (await gitVersion()) !== null,
         draining: state.draining,
       }
@@ -67,11 +68,4 @@ async function startHttp(
 function say(response: ServerResponse, status: number, body: object): void {
   response.writeHead(status, { 'content-type': 'application/json' })
   response.end(`${JSON.stringify(body)}\n`)
-}
-
-function isWritable(dir: string): Promise<boolean> {
-  return access(dir, constants.W_OK).then(
-    () => true,
-    () => false
-  )
 }

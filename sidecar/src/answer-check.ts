@@ -27,7 +27,7 @@ const MAX_OPEN = 16
 
 /** Takes all answers away from nginx where the machine was started anew. */
 export async function hideAfterBoot(dirs: Layout, faults: Faults): Promise<void> {
-  const file = path.join(dirs.run, 'boot')
+  const file = path.join(dirs.sidecar, 'boot')
   const now = await readFile(BOOT_ID, 'utf8').catch(() => '')
   const before = await readFile(file, 'utf8').catch(() => null)
   if (before !== null && before !== now) {

@@ -10,7 +10,8 @@ import type { Logger } from 'pino'
 import type { Faults } from './faults.ts'
 import { type Layout, sizeOf } from './layout.ts'
 import type { Metrics } from './metrics.ts'
-import type { MirrorSize, Mirrors } from './mirrors.ts'
+import type { MirrorSize } from './mirror-sizes.ts'
+import type { Mirrors } from './mirrors.ts'
 import { readAnswerName, type Store, shardsOf } from './store.ts'
 
 /** Of the file system, where no size is given; and what stays free of it in any case. */

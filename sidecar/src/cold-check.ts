@@ -1,10 +1,10 @@
 /** Whether upstream's answer may serve others: its pack is undamaged and every want is in it. */
-import { rm } from 'node:fs/promises'
 import { isWhole } from '../../njs/src/git/fetch-request.ts'
 import { canTell, doubtOf, tagsOf } from './doubt.ts'
 import type { Job } from './job.ts'
-import { temporaryName } from './layout.ts'
-import { indexPack, initMirror, present } from './mirror.ts'
+import { discard, temporaryName } from './layout.ts'
+import { indexPack, initMirror } from './mirror.ts'
+import { present } from './mirror-objects.ts'
 import { checkPack } from './pack-check.ts'
 import { packData } from './pack-data.ts'
 import type { Parts } from './parts.ts'
@@ -78,9 +78,4 @@ async function isIndexed(parts: Parts, dir: string, work: LeadersWork, job: Job)
   const doubt = await doubtOf(dir, request, tags ?? [], job.answer.shallows)
   if (doubt === 'shallow') parts.mirrors.setShallow(name)
   return doubt === null
-}
-
-/** A repository under tmp/, if there is one. */
-export async function discard(dir: string | null): Promise<void> {
-  if (dir !== null) await rm(dir, { recursive: true, force: true })
 }

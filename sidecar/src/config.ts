@@ -14,7 +14,7 @@ import {
   type RawOptions,
   shortened,
 } from './options.ts'
-import { readUpstreams, type Upstream } from './upstreams.ts'
+import { type Reach, readUpstreams, type Upstream } from './upstreams.ts'
 
 /** Digits alone: not `0x10`, not `1e3`, not an empty string. */
 function number(pattern: RegExp, least: number, most: number, error: string) {
@@ -58,22 +58,24 @@ const bytes = z
   )
   .transform(bytesOf)
 
+/** `clientKey` is the option --client-key. Defaults that are not here are in OPTIONS. */
 const schema = z.object({
-  data: z.string().min(1, 'give a directory'),
-  socket: z.union(
-    [z.string().regex(/^\//).refine(isSocketName), address],
-    `give a path that begins with / and has at most ${MAX_SOCKET_NAME} bytes, or HOST:PORT`
-  ),
+  data: z.string().min(1, 'give a directory').default(DEFAULT_DATA),
+  socket: z
+    .union(
+      [z.string().regex(/^\//).refine(isSocketName), address],
+      `give a path that begins with / and has at most ${MAX_SOCKET_NAME} bytes, or HOST:PORT`
+    )
+    .default(DEFAULT_SOCKET),
   socketGroup: z.string().optional(),
-  secret: z.string(),
   admin: address.optional(),
   reports: address.optional(),
   caFile: certificates.optional(),
   clientCert: certificates.optional(),
   clientKey: privateKey.optional(),
   proxy: z.url({ protocol: /^https?$/, error: 'give one like http://proxy:3128' }).optional(),
-  gitProcesses: count,
-  cacheSize: bytes.nullable(),
+  gitProcesses: count.default(availableParallelism),
+  cacheSize: bytes.nullable().default(null),
   makeMirrors: z.enum(['always', 'second-miss', 'never']),
   queueLength: count,
   perClient: count,
@@ -86,48 +88,39 @@ const schema = z.object({
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent']),
 })
 
-export type Config = Readonly<z.infer<typeof schema> & { upstreams: readonly Upstream[] }>
+type Settings = z.infer<typeof schema>
+
+export type Config = Readonly<
+  Omit<Settings, keyof Reach> & { secret: string; upstreams: readonly Upstream[] }
+>
+
+function flagOf(setting: string): Name {
+  return setting.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`) as Name
+}
 
 /** The settings of `serve`. Throws UserError that names every value that will not do. */
 export function serveConfig(raw: RawOptions): Config {
-  const data = one(raw, 'data') ?? DEFAULT_DATA
-  const given = {
-    data,
-    socket: one(raw, 'socket') ?? DEFAULT_SOCKET,
-    socketGroup: one(raw, 'socket-group'),
-    secret: readSecret(one(raw, 'secret-file')),
-    admin: one(raw, 'admin'),
-    reports: one(raw, 'reports'),
-    caFile: one(raw, 'ca-file'),
-    clientCert: one(raw, 'client-cert'),
-    clientKey: one(raw, 'client-key') ?? one(raw, 'client-cert'),
-    proxy: one(raw, 'proxy'),
-    gitProcesses: one(raw, 'git-processes') ?? String(availableParallelism()),
-    cacheSize: one(raw, 'cache-size') ?? null,
-    makeMirrors: one(raw, 'make-mirrors'),
-    queueLength: one(raw, 'queue-length'),
-    perClient: one(raw, 'per-client'),
-    maxWait: one(raw, 'max-wait'),
-    commitAfter: one(raw, 'commit-after'),
-    stallAfter: one(raw, 'stall-after'),
-    drain: one(raw, 'drain'),
-    keepMirrors: one(raw, 'keep-mirrors'),
-    maxBody: one(raw, 'max-body'),
-    logLevel: one(raw, 'log-level'),
-  }
+  const secret = readSecret(one(raw, 'secret-file'))
+  const given = Object.fromEntries(
+    Object.keys(schema.shape).map((setting) => [setting, one(raw, flagOf(setting))])
+  )
+  // As nginx and git take one file with both.
+  given.clientKey ??= given.clientCert
   const result = schema.safeParse(given)
   if (!result.success) {
-    const problems = result.error.issues.map((issue) => {
-      const setting = issue.path[0] as keyof typeof given
-      const flag = setting.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)
-      return `--${flag} ${shown(flag as Name, given[setting] ?? '')}: ${issue.message}`
+    const problems = result.error.issues.map(({ path, message }) => {
+      const setting = String(path[0])
+      const flag = flagOf(setting)
+      return `--${flag} ${shown(flag, given[setting] ?? '')}: ${message}`
     })
     throw new UserError('GITCACHE_CONFIG', problems.join('; '), 'see nginx-git-cache --help')
   }
   if (raw['client-key'] !== undefined && raw['client-cert'] === undefined) {
     throw new UserError('GITCACHE_CONFIG', '--client-key without --client-cert', 'give both')
   }
-  const config = { ...result.data, upstreams: readUpstreams(raw) }
+  const { caFile, clientCert, clientKey, proxy, ...settings } = result.data
+  const reach = { caFile, clientCert, clientKey, proxy }
+  const config = { ...settings, secret, upstreams: readUpstreams(raw.upstream ?? [], reach) }
   if (!isUnixSocket(config.socket) && config.secret.length < 32) {
     throw new UserError(
       'GITCACHE_SECRET',

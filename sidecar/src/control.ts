@@ -33,7 +33,7 @@ export interface Control {
 }
 
 function socketOf(data: string): string {
-  return path.join(layout(data).run, 'lock')
+  return path.join(layout(data).sidecar, 'lock')
 }
 
 /** Throws UserError where another sidecar has the data directory. */

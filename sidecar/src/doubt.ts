@@ -6,7 +6,7 @@ import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { type FetchRequest, isWhole } from '../../njs/src/git/fetch-request.ts'
-import { ask, objectTypes, present } from './mirror.ts'
+import { ask, objectTypes, present } from './mirror-objects.ts'
 
 export type Doubt =
   /** Upstream is itself shallow: history ends before the depth that was asked for. */

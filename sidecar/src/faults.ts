@@ -1,6 +1,5 @@
 /** What is wrong with the machine, said once: the same fault repeated is counted, not repeated. */
 import type { Logger } from 'pino'
-import type { Metrics } from './metrics.ts'
 import type { MirrorName } from './mirror.ts'
 import { Pass } from './protocol.ts'
 
@@ -72,7 +71,8 @@ const PERIOD = 60_000
 /** Lines of one code in a period: an upstream that is down has thousands of repositories. */
 const MAX_LINES = 10
 
-export function openFaults(log: Logger, metrics: Metrics): Faults {
+/** `count` is called with each, also with those that are not said again. */
+export function openFaults(log: Logger, count: (code: FaultCode) => void): Faults {
   /** For each code, what has been said in this period, and how often the same came again. */
   const periods = new Map<FaultCode, { said: Set<string>; repeated: number }>()
 
@@ -88,7 +88,7 @@ export function openFaults(log: Logger, metrics: Metrics): Faults {
   }
 
   return (code, error, fields = {}) => {
-    metrics.fault(code)
+    count(code)
     const period = periods.get(code) ?? begin(code)
     const whose = [fields.upstream, fields.repo, fields.key].join('\n')
     if (period.said.has(whose) || period.said.size >= MAX_LINES) {

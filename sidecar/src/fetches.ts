@@ -13,11 +13,9 @@ import {
   type FetchSource,
   fetchByOid,
   fetchRefs,
-  type Lacking,
-  lacking,
   type MirrorName,
-  present,
 } from './mirror.ts'
+import { type Lacking, lacking, present } from './mirror-objects.ts'
 import { hasObjects } from './object-lookup.ts'
 import { Overloaded, Pass } from './protocol.ts'
 

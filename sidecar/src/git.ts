@@ -1,17 +1,9 @@
 /** Runs git. The only file that spawns git, so that its environment is closed in one place. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import {
-  closeSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
-import path from 'node:path'
+import { closeSync, openSync, writeFileSync } from 'node:fs'
 import { PassThrough, Readable, type Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import { killAllGroups, killGroup, track } from './process-groups.ts'
 
 export interface GitOptions {
   /** Read from standard input, then end of file. */
@@ -41,9 +33,11 @@ export interface GitProcess {
   stdin: Writable
   stdout: Readable
   /** Settles when git has exited and its output is closed; never rejects. */
-  done: Promise<{ code: number; stderr: string; silent: boolean }>
+  done: Promise<GitEnd>
   kill(): void
 }
+
+type GitEnd = Omit<GitResult, 'stdout'>
 
 /** gitcredentials(7), git-config(1): nothing of the machine's, no prompt, no hook, no helper. */
 const ENVIRONMENT = {
@@ -100,60 +94,12 @@ const STDERR_KEPT = 8192
 export const STARVED =
   /died of signal (9|15)\b|out of memory|cannot allocate memory|cannot fork|cannot create async|unable to create thread|resource temporarily unavailable|too many open files|no space left|quota exceeded/i
 
-/**
- * Where process groups are written down while they run, so that the next life ends what a SIGKILL
- * of this one left behind: git-remote-https outlives its parent.
- */
-let groups: string | null = null
-
-export function trackProcessGroups(directory: string): void {
-  mkdirSync(directory, { recursive: true })
-  for (const name of readdirSync(directory)) {
-    const file = path.join(directory, name)
-    if (readFileSync(file, 'utf8') === startTime(Number(name))) {
-      killGroup(Number(name))
-    }
-    rmSync(file, { force: true })
-  }
-  groups = directory
-}
-
-/** Field 22 of proc_pid_stat(5): tells a process from a later one with the same id. */
-function startTime(pid: number): string | null {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? null
-  } catch {
-    return null
-  }
-}
-
-function killGroup(pid: number): void {
-  try {
-    process.kill(-pid, 'SIGKILL')
-  } catch {
-    // It is gone already.
-  }
-}
-
-/** Process groups and their arguments. */
-const running = new Map<number, string[]>()
-
-export function killAllGit(): void {
-  for (const pid of running.keys()) killGroup(pid)
-}
-
 let ended = false
 
 /** None runs and none is started any more: a place in the queue that is free now is nobody's. */
 export function endAllGit(): void {
   ended = true
-  killAllGit()
-}
-
-/** All that works on a directory: what goes on in one that was moved away makes it anew. */
-export function killGitIn(dir: string): void {
-  for (const [pid, args] of running) if (args.includes(dir)) killGroup(pid)
+  killAllGroups()
 }
 
 /** What spawn(2) by Node opens: three pairs of sockets and a pipe. */
@@ -176,7 +122,7 @@ function canSpawn(): boolean {
 }
 
 /** A git that was not started. */
-function notStarted(done: GitProcess['done']): GitProcess {
+function notStarted(done: Promise<GitEnd>): GitProcess {
   return { stdin: new PassThrough(), stdout: Readable.from([]), done, kill: () => {} }
 }
 
@@ -243,31 +189,6 @@ function idleSession(child: ChildProcess, tries = 3): void {
   }
 }
 
-/** A full disk stops no git; what is not written down outlives a SIGKILL of ours, that is all. */
-function quietly(work: () => void): void {
-  try {
-    work()
-  } catch {
-    // The store will say what is wrong with the disk.
-  }
-}
-
-function track(child: ChildProcess, args: string[]): void {
-  const pid = child.pid
-  if (pid === undefined) {
-    return
-  }
-  running.set(pid, args)
-  const file = groups === null ? null : path.join(groups, String(pid))
-  if (file !== null) {
-    quietly(() => writeFileSync(file, startTime(pid) ?? ''))
-  }
-  child.once('exit', () => {
-    running.delete(pid)
-    if (file !== null) quietly(() => rmSync(file, { force: true }))
-  })
-}
-
 const never = () => false
 
 /** Returns whether it was ended so before its first word. */
@@ -294,10 +215,7 @@ function endWhenSilent(
 }
 
 /** `silent`: whether it was ended before its first word. */
-function finished(
-  child: ChildProcess,
-  silent: () => boolean
-): Promise<{ code: number; stderr: string; silent: boolean }> {
+function finished(child: ChildProcess, silent: () => boolean): Promise<GitEnd> {
   let stderr = ''
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     stderr = (stderr + text).slice(-STDERR_KEPT)
@@ -322,6 +240,11 @@ export async function runGit(args: string[], options: GitOptions = {}): Promise<
   git.stdout.on('data', (chunk: Buffer) => chunks.push(chunk))
   const ended = await git.done
   return { ...ended, stdout: Buffer.concat(chunks).toString('utf8') }
+}
+
+/** The same on a repository. */
+export function runGitIn(dir: string, args: string[], options?: GitOptions): Promise<GitResult> {
+  return runGit(['--git-dir', dir, ...args], options)
 }
 
 /** `2.39.5` from `git version 2.39.5 (Apple Git-154)`; null where there is no git. */

@@ -10,7 +10,8 @@ export interface Layout {
   unconfirmed: string
   mirrors: string
   tmp: string
-  run: string
+  /** The sidecar's own: lock, process groups. (DATA/run is the supervisor's.) */
+  sidecar: string
 }
 
 export function layout(data: string): Layout {
@@ -20,8 +21,7 @@ export function layout(data: string): Layout {
     unconfirmed: path.join(data, 'unconfirmed'),
     mirrors: path.join(data, 'mirrors'),
     tmp: path.join(data, 'tmp'),
-    /** The sidecar's own: lock, process groups. DATA/run is the supervisor's. */
-    run: path.join(data, 'sidecar'),
+    sidecar: path.join(data, 'sidecar'),
   }
 }
 
@@ -39,6 +39,11 @@ let serial = 0
 export function temporaryName(dirs: Layout, kind: string): string {
   serial += 1
   return path.join(dirs.tmp, `${kind}-${serial}`)
+}
+
+/** What has such a name, if it is there. */
+export async function discard(dir: string | null): Promise<void> {
+  if (dir !== null) await rm(dir, { recursive: true, force: true })
 }
 
 /** Bytes of all files below; what goes away meanwhile does not count. */

@@ -1,10 +1,17 @@
 /** Mirrors as they lie on disk, `mirrors/ab/<id>.git`: those of an earlier life too. */
+import { hash } from 'node:crypto'
 import { readdir, readFile, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { isForNow } from './faults.ts'
-import { killGitIn } from './git.ts'
 import { type Layout, temporaryName } from './layout.ts'
 import { type MirrorName, NAME_FILE } from './mirror.ts'
+import { killGroupsIn } from './process-groups.ts'
+
+/** Where the mirror of a repository is, or will be. */
+export function placeOf(dirs: Layout, name: MirrorName): string {
+  const id = hash('sha256', [name.upstream, name.repository, name.format].join('\n'))
+  return path.join(dirs.mirrors, id.slice(0, 2), `${id}.git`)
+}
 
 export async function allMirrors(dirs: Layout): Promise<string[]> {
   const found: string[] = []
@@ -37,7 +44,7 @@ export async function mirrorsOf(dirs: Layout, repository: string): Promise<strin
 
 /** At once for all who look for it; who reads it already fails, and what works on it is ended. */
 export async function discardMirror(dirs: Layout, dir: string): Promise<void> {
-  killGitIn(dir)
+  killGroupsIn(dir)
   const aside = temporaryName(dirs, 'discarded')
   const moved = await rename(dir, aside).then(
     () => true,

@@ -1,8 +1,10 @@
 /** One mirror: a bare repository of one upstream repository. Git's part; who waits is mirrors.ts. */
-import { access, rename, rm, writeFile } from 'node:fs/promises'
+import { rename, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import type { FetchRequest, ObjectFormat } from '../../njs/src/git/fetch-request.ts'
-import { type GitOptions, type GitResult, runGit } from './git.ts'
+import type { ObjectFormat } from '../../njs/src/git/fetch-request.ts'
+import { canAccess } from './can-access.ts'
+import { type GitResult, runGit, runGitIn } from './git.ts'
+import { present } from './mirror-objects.ts'
 import { Pass } from './protocol.ts'
 
 export interface MirrorName {
@@ -50,15 +52,9 @@ export type FetchOutcome = 'ok' | 'shallow' | 'overloaded' | 'silent' | 'broken'
 const BROKEN =
   /bad object|did not send all necessary objects|not point to a valid object|failed to load pack|is corrupt/
 
-function git(dir: string, args: string[], options: GitOptions = {}): Promise<GitResult> {
-  return runGit(['--git-dir', dir, ...args], options)
-}
-
-export async function exists(dir: string): Promise<boolean> {
-  return access(path.join(dir, 'HEAD')).then(
-    () => true,
-    () => false
-  )
+/** Whether it is a repository. */
+export function exists(dir: string): Promise<boolean> {
+  return canAccess(path.join(dir, 'HEAD'))
 }
 
 /** An empty repository that is to become a mirror. */
@@ -89,7 +85,7 @@ export async function finishMirror(
   if (outcome !== 'ok') {
     return outcome
   }
-  await git(tmp, ['pack-refs', '--all'])
+  await runGitIn(tmp, ['pack-refs', '--all'])
   await writeFile(path.join(tmp, NAME_FILE), JSON.stringify(name))
   // What a git left behind that was killed with the mirror before: rename(2) wants it empty.
   if (!(await exists(dir))) await rm(dir, { recursive: true, force: true })
@@ -108,7 +104,7 @@ export async function indexPack(
 ): Promise<PackState> {
   const check = whole ? ['--check-self-contained-and-connected'] : []
   const args = ['index-pack', '--stdin', ...check]
-  const { code, stderr } = await git(dir, args, { input: pack, idle })
+  const { code, stderr } = await runGitIn(dir, args, { input: pack, idle })
   if (code === -1) {
     return 'unknown'
   }
@@ -122,7 +118,7 @@ const WITH_BITMAP = ['--write-midx', '--write-bitmap-index']
 /** What makes generation cheap: bitmaps, a commit-graph, refs in one file. git-repack(1), git-commit-graph(1). */
 export async function improve(dir: string): Promise<GitResult> {
   const repacked = await repack(dir, ['--geometric=2'])
-  return repacked.code === 0 ? git(dir, ['pack-refs', '--all'], { idle: true }) : repacked
+  return repacked.code === 0 ? runGitIn(dir, ['pack-refs', '--all'], { idle: true }) : repacked
 }
 
 /** Drops what no ref has reached for `age`, as git-repack(1) means `--cruft-expiration`. */
@@ -133,8 +129,8 @@ export function prune(dir: string, age: string): Promise<GitResult> {
 /** The commit-graph afterwards: it must not name a commit that has gone. */
 async function repack(dir: string, how: string[]): Promise<GitResult> {
   const idle = { idle: true }
-  const repacked = await git(dir, ['repack', '--quiet', '-d', ...how, ...WITH_BITMAP], idle)
-  const graph = await git(dir, ['commit-graph', 'write', '--reachable'], idle)
+  const repacked = await runGitIn(dir, ['repack', '--quiet', '-d', ...how, ...WITH_BITMAP], idle)
+  const graph = await runGitIn(dir, ['commit-graph', 'write', '--reachable'], idle)
   return repacked.code === 0 ? graph : repacked
 }
 
@@ -147,14 +143,14 @@ function keepRef(oid: string, now = new Date()): string {
 
 /** Those of days that end before this time, milliseconds since the epoch. */
 export async function keepRefsBefore(dir: string, time: number): Promise<string[]> {
-  const { stdout } = await git(dir, ['for-each-ref', '--format=%(refname)', KEEP])
+  const { stdout } = await runGitIn(dir, ['for-each-ref', '--format=%(refname)', KEEP])
   const isOld = (ref: string) => !(Date.parse(ref.split('/')[2] ?? '') + DAY > time)
   return stdout.split('\n').filter(Boolean).filter(isOld)
 }
 
 export function deleteRefs(dir: string, refs: string[]): Promise<GitResult> {
   const input = refs.map((ref) => `delete ${ref}\n`).join('')
-  return git(dir, ['update-ref', '--stdin'], { input })
+  return runGitIn(dir, ['update-ref', '--stdin'], { input })
 }
 
 export function fetchRefs(dir: string, source: FetchSource): Promise<FetchOutcome> {
@@ -163,7 +159,7 @@ export function fetchRefs(dir: string, source: FetchSource): Promise<FetchOutcom
 
 /** Each ref can be read and names an object that is there. Throws where git cannot tell. */
 export async function refsAreWhole(dir: string): Promise<boolean> {
-  const refs = await git(dir, ['for-each-ref', '--format=%(objectname)'])
+  const refs = await runGitIn(dir, ['for-each-ref', '--format=%(objectname)'])
   if (refs.code === -1) throw new Pass('generate', refs.stderr)
   const oids = refs.stdout.split('\n').filter(Boolean)
   const whole = refs.code === 0 && refs.stderr === ''
@@ -172,7 +168,7 @@ export async function refsAreWhole(dir: string): Promise<boolean> {
 
 /** Every object that a ref needs is there. Throws where git cannot tell. git-fsck(1). */
 export async function isConnected(dir: string): Promise<boolean> {
-  const { code, stderr } = await git(dir, ['fsck', '--connectivity-only', '--no-dangling'], {
+  const { code, stderr } = await runGitIn(dir, ['fsck', '--connectivity-only', '--no-dangling'], {
     idle: true,
   })
   if (code === -1) throw new Pass('generate', stderr)
@@ -198,7 +194,7 @@ async function fetch(
   specs: string[],
   idle = false
 ): Promise<FetchOutcome> {
-  const { code, stderr, silent } = await git(dir, [...FETCH, source.url, ...specs], {
+  const { code, stderr, silent } = await runGitIn(dir, [...FETCH, source.url, ...specs], {
     env: source.env,
     idle,
     beginWithin: source.beginWithin,
@@ -225,106 +221,4 @@ function ownWords(stderr: string): string {
     .split('\n')
     .filter((line) => !line.startsWith('remote: '))
     .join('\n')
-}
-
-/** A disk that hangs must not hold a place in the queue for ever. Milliseconds. */
-const LOOK_STALLS = 60_000
-
-/** A short question about object ids. Throws Pass where git cannot tell. */
-export async function ask(dir: string, args: string[], oids: string[]): Promise<GitResult> {
-  const input = `${oids.join('\n')}\n`
-  const result = await git(dir, args, { input, stallAfter: LOOK_STALLS })
-  if (result.code === -1) throw new Pass('generate', result.stderr)
-  return result
-}
-
-/** Object types by id; a missing object has none. git-cat-file(1). */
-export async function objectTypes(dir: string, oids: string[]): Promise<Map<string, string>> {
-  const batch = ['cat-file', '--batch-check=%(objectname) %(objecttype)']
-  const { stdout } = await ask(dir, batch, oids)
-  const types = new Map<string, string>()
-  for (const line of stdout.split('\n')) {
-    const [oid, type] = line.split(' ')
-    if (oid && type && type !== 'missing') types.set(oid, type)
-  }
-  return types
-}
-
-/** What of these the mirror lacks: objects by kind, since each kind is brought in another way. */
-export interface Lacking {
-  /** Commits and tags that no ref of the mirror reaches, and objects that are not there at all. */
-  oids: string[]
-  /** A blob or tree is missing: it cannot be fetched by itself and kept. */
-  contents: boolean
-  /** There are haves, and it has none: who has most of a history would be sent all of it. */
-  haves: boolean
-  /** A tag of the tag state is missing. */
-  tags: boolean
-}
-
-/**
- * What the mirror must hold to give the same answer as upstream: wants and shallows, and `tags`, the
- * ids in the tag state. Commits and tags that are wanted reachable from a ref, not merely present: a
- * failed fetch leaves commits without history. One git looks for all, since each takes 9 ms to begin.
- */
-export async function lacking(
-  dir: string,
-  request: FetchRequest,
-  tags: string[]
-): Promise<Lacking> {
-  const { haves } = request
-  const oids = [...new Set([...request.wants, ...request.shallows])]
-  const types = await objectTypes(dir, [...oids, ...haves, ...tags])
-  const missing = oids.filter((oid) => !types.has(oid))
-  const history = oids.filter((oid) => /^(commit|tag)$/.test(types.get(oid) ?? ''))
-  const trees = oids.filter((oid) => types.get(oid) === 'tree')
-  const unreachable = (await reachable(dir, history)) ? [] : await unreachableOf(dir, history)
-  const whole = trees.length === 0 || (await treesAreWhole(dir, trees, request.filter))
-  return {
-    oids: [...missing, ...unreachable],
-    contents: !whole,
-    haves: haves.length > 0 && !haves.some((oid) => types.has(oid)),
-    tags: tags.some((oid) => !types.has(oid)),
-  }
-}
-
-/** git 2.39's `--stdin` takes no `--not` lines, so they are arguments. git-rev-list(1). */
-async function reachable(dir: string, oids: string[]): Promise<boolean> {
-  if (oids.length === 0) {
-    return true
-  }
-  const walk = ['rev-list', '--max-count=1', '--stdin', '--not', '--all']
-  const { code, stdout } = await ask(dir, walk, oids)
-  return code === 0 && stdout === ''
-}
-
-const ONE_BY_ONE = 16
-
-async function unreachableOf(dir: string, oids: string[]): Promise<string[]> {
-  if (oids.length > ONE_BY_ONE) {
-    return oids
-  }
-  const unreachable: string[] = []
-  for (const oid of oids) {
-    if (!(await reachable(dir, [oid]))) unreachable.push(oid)
-  }
-  return unreachable
-}
-
-/** A walk of these trees alone finds all that the filter leaves in. */
-async function treesAreWhole(
-  dir: string,
-  trees: string[],
-  filter: string | null
-): Promise<boolean> {
-  const filters = filter === null ? [] : [`--filter=${filter}`]
-  const walk = ['rev-list', '--objects', '--quiet', ...filters, '--stdin']
-  const { code } = await ask(dir, walk, trees)
-  return code === 0
-}
-
-/** Which of these are there at all. */
-export async function present(dir: string, oids: string[]): Promise<string[]> {
-  const types = await objectTypes(dir, oids)
-  return oids.filter((oid) => types.has(oid))
 }

@@ -1,15 +1,12 @@
 /** All mirrors of this data directory: who uses them, who takes them away. */
-import { createHash } from 'node:crypto'
-import { stat, utimes } from 'node:fs/promises'
+import { utimes } from 'node:fs/promises'
 import path from 'node:path'
-import { LRUCache } from 'lru-cache'
 import type { LimitFunction } from 'p-limit'
 import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
 import type { Faults } from './faults.ts'
 import { type FetchState, newFetchState, openFetches } from './fetches.ts'
-import { killGitIn } from './git.ts'
 import type { GitLimit } from './git-limit.ts'
-import { type Layout, sizeOf } from './layout.ts'
+import type { Layout } from './layout.ts'
 import {
   type MakingState,
   newMakingState,
@@ -20,7 +17,9 @@ import {
 import type { Metrics } from './metrics.ts'
 import { exists, type FetchSource, improve, type MirrorName, NAME_FILE } from './mirror.ts'
 import { removeLeftBehind } from './mirror-check.ts'
-import { allMirrors, mirrorsOf, nameOf } from './mirror-places.ts'
+import { mirrorsOf, nameOf, placeOf } from './mirror-places.ts'
+import { type MirrorSize, openMirrorSizes } from './mirror-sizes.ts'
+import { killGroupsIn } from './process-groups.ts'
 import { Pass } from './protocol.ts'
 import { openSoundness } from './soundness.ts'
 
@@ -30,13 +29,6 @@ interface Entry extends MakingState {
   used: number
   /** When its use was last written down. */
   noted: number
-}
-
-export interface MirrorSize {
-  dir: string
-  bytes: number
-  /** Milliseconds since the epoch. */
-  used: number
 }
 
 export interface Mirrors {
@@ -85,7 +77,6 @@ const HOUR = 3600 * 1000
 const EVICTED_FOR = HOUR
 /** Repositories that are remembered, so that memory does not grow with those ever asked for. */
 const MAX_ENTRIES = 10_000
-const MAX_COUNTED = 50_000
 
 export interface MirrorParts {
   dirs: Layout
@@ -125,25 +116,21 @@ export function openMirrors(parts: MirrorParts): Mirrors {
     made: improveSoon,
     shallow: setShallow,
   })
+  /** By their directories; what was looked for last is last. */
   const entries = new Map<string, Entry>()
-  /** Of directories, and when they were as they were counted. */
-  const counted = new LRUCache<string, { stamp: string; bytes: number }>({ max: MAX_COUNTED })
+  const sizes = openMirrorSizes(dirs)
 
   function entryOf(name: MirrorName): Entry {
-    const id = createHash('sha256')
-      .update([name.upstream, name.repository, name.format].join('\n'))
-      .digest('hex')
-    const dir = path.join(dirs.mirrors, id.slice(0, 2), `${id}.git`)
+    const dir = placeOf(dirs, name)
     const fresh: Entry = {
       ...newMakingState(newFetchState(name, dir)),
       users: 0,
       used: 0,
       noted: 0,
     }
-    const entry = entries.get(id) ?? fresh
-    // What was looked for last is last in the map.
-    entries.delete(id)
-    entries.set(id, entry)
+    const entry = entries.get(dir) ?? fresh
+    entries.delete(dir)
+    entries.set(dir, entry)
     if (entries.size > MAX_ENTRIES) forgetOne(entry)
     return entry
   }
@@ -154,11 +141,11 @@ export function openMirrors(parts: MirrorParts): Mirrors {
    */
   function forgetOne(except: Entry): void {
     let oldest = ''
-    for (const [id, entry] of entries) {
+    for (const [dir, entry] of entries) {
       if (entry === except || !isIdle(entry)) continue
-      if (oldest === '') oldest = id
+      if (oldest === '') oldest = dir
       if (remembersNothing(entry)) {
-        entries.delete(id)
+        entries.delete(dir)
         return
       }
     }
@@ -220,42 +207,8 @@ export function openMirrors(parts: MirrorParts): Mirrors {
     await held(entry, () => work(name))
   }
 
-  function entryAt(dir: string): Entry | undefined {
-    return entries.get(path.basename(dir, '.git'))
-  }
-
-  async function sizes(): Promise<MirrorSize[]> {
-    const found: MirrorSize[] = []
-    for (const dir of await allMirrors(dirs)) {
-      const noted = await stat(path.join(dir, NAME_FILE)).catch(() => null)
-      const made = noted ?? (await stat(dir).catch(() => null))
-      const used = Math.max(entryAt(dir)?.used ?? 0, made?.mtimeMs ?? 0)
-      if (made !== null) found.push({ dir, bytes: await bytesOf(dir), used })
-    }
-    return found
-  }
-
-  /** Ten thousand mirrors have a million files: they are counted again where packs or refs have come. */
-  async function bytesOf(dir: string): Promise<number> {
-    const places = [dir, path.join(dir, 'objects/pack')]
-    const times = await Promise.all(
-      places.map((place) =>
-        stat(place).then(
-          ({ mtimeMs }) => mtimeMs,
-          () => 0
-        )
-      )
-    )
-    const stamp = times.join()
-    const known = counted.get(dir)
-    if (known?.stamp === stamp && !times.includes(0)) return known.bytes
-    const bytes = await sizeOf(dir)
-    counted.set(dir, { stamp, bytes })
-    return bytes
-  }
-
   async function remove(dir: string): Promise<boolean> {
-    const entry = entryAt(dir)
+    const entry = entries.get(dir)
     if (entry && (entry.users > 0 || entry.making !== null || entry.fetching !== null)) {
       return false
     }
@@ -265,7 +218,7 @@ export function openMirrors(parts: MirrorParts): Mirrors {
 
   async function evict(dir: string): Promise<boolean> {
     const removed = await remove(dir)
-    const entry = entryAt(dir)
+    const entry = entries.get(dir)
     if (removed && entry) {
       entry.misses.clear()
       entry.notBefore = Date.now() + EVICTED_FOR
@@ -281,7 +234,7 @@ export function openMirrors(parts: MirrorParts): Mirrors {
       entry.misses.clear()
       entry.shallow = false
       if (entry.tmp === null) continue
-      killGitIn(entry.tmp)
+      killGroupsIn(entry.tmp)
       ended += 1
     }
     const found = await mirrorsOf(dirs, repository)
@@ -292,7 +245,7 @@ export function openMirrors(parts: MirrorParts): Mirrors {
   return {
     find,
     using,
-    sizes,
+    sizes: () => sizes((dir) => entries.get(dir)?.used ?? 0),
     remove,
     evict,
     making: (name) => entryOf(name).making,

@@ -2,8 +2,9 @@
  * Whether a small repository has objects, from its own files: starting git to ask takes 9 ms. Its pack
  * indexes are read whole. Source: gitformat-pack(5).
  */
-import { access, readdir, readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
+import { canAccess } from './can-access.ts'
 
 /**
  * All of them. False as well where files cannot be read, or are written in a way that git alone reads.
@@ -29,10 +30,7 @@ async function areThere(dir: string, oids: string[]): Promise<boolean> {
 }
 
 function isLoose(dir: string, oid: string): Promise<boolean> {
-  return access(path.join(dir, 'objects', oid.slice(0, 2), oid.slice(2))).then(
-    () => true,
-    () => false
-  )
+  return canAccess(path.join(dir, 'objects', oid.slice(0, 2), oid.slice(2)))
 }
 
 /** `\377tOc`, then the version. */

@@ -1,5 +1,5 @@
 /** What nginx calls, over a socket that only nginx can open. The routes are the table at the end. */
-import { createHash, timingSafeEqual } from 'node:crypto'
+import { hash, timingSafeEqual } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { SERVICE } from '../../njs/src/git/classify.ts'
 import type { Answers } from './answers.ts'
@@ -156,8 +156,8 @@ function parseJson(text: string): object {
 
 function checkSecret(secret: string, order: { secret?: unknown }): void {
   const given = order.secret
-  const hash = (text: string) => createHash('sha256').update(text).digest()
-  if (secret !== '' && !timingSafeEqual(hash(secret), hash(String(given)))) {
+  const digest = (text: string) => hash('sha256', text, 'buffer')
+  if (secret !== '' && !timingSafeEqual(digest(secret), digest(String(given)))) {
     throw new WrongOrder('wrong secret')
   }
 }

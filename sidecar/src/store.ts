@@ -2,10 +2,11 @@
  * Stored answers: `packs/ab/<key>`, whole or not there, and beside each an empty file
  * `<key>.<repository>` that says whose it is. The files are the truth.
  */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { constants } from 'node:fs'
-import { access, type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
+import { canAccess } from './can-access.ts'
 import { type Layout, temporaryName } from './layout.ts'
 
 export interface Store {
@@ -38,7 +39,7 @@ export interface SpoolFile {
 
 /** A repository's name in the names of its answers: those of its path on any upstream. */
 export function repositoryTag(repository: string): string {
-  return createHash('sha256').update(repository).digest('hex').slice(0, 16)
+  return hash('sha256', repository).slice(0, 16)
 }
 
 export interface AnswerName {
@@ -106,11 +107,7 @@ export function openStore(dirs: Layout): Store {
     onRemoved: () => {},
     largest: Number.POSITIVE_INFINITY,
     fileOf: file,
-    has: (key) =>
-      access(file(key), constants.R_OK).then(
-        () => true,
-        () => false
-      ),
+    has: (key) => canAccess(file(key), constants.R_OK),
     create: async (repository) => {
       const tag = repositoryTag(repository)
       const purged = purges.get(tag)

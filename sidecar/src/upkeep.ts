@@ -8,7 +8,8 @@ import type { LimitFunction } from 'p-limit'
 import { type Faults, ofRepository } from './faults.ts'
 import type { GitResult } from './git.ts'
 import { deleteRefs, improve, keepRefsBefore, type MirrorName, prune } from './mirror.ts'
-import type { MirrorSize, Mirrors } from './mirrors.ts'
+import type { MirrorSize } from './mirror-sizes.ts'
+import type { Mirrors } from './mirrors.ts'
 import type { Store } from './store.ts'
 
 const HOUR = 3600 * 1000

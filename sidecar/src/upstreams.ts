@@ -1,32 +1,28 @@
 /** Upstreams as --upstream names them. */
 import { UserError } from './errors.ts'
-import { masked, one, type RawOptions } from './options.ts'
+import { masked } from './options.ts'
 
-export interface Upstream {
-  /** As $gitcache_upstream names it in nginx: scheme://name. */
-  name: string
-  /** Where git reaches it: scheme://host[:port][/prefix], no trailing slash. */
-  url: string
+/** How all of them are reached: files for TLS, and a proxy. */
+export interface Reach {
   caFile?: string | undefined
   clientCert?: string | undefined
   clientKey?: string | undefined
   proxy?: string | undefined
 }
 
+export interface Upstream extends Reach {
+  /** As $gitcache_upstream names it in nginx: scheme://name. */
+  name: string
+  /** Where git reaches it: scheme://host[:port][/prefix], no trailing slash. */
+  url: string
+}
+
 /** Without a name, the address is the name, byte for byte, as nginx compares them. */
-export function readUpstreams(raw: RawOptions): Upstream[] {
-  const upstreams = (raw.upstream ?? []).map((text) => {
+export function readUpstreams(texts: readonly string[], reach: Reach): Upstream[] {
+  const upstreams = texts.map((text) => {
     const named = /^(https?:\/\/[A-Za-z0-9._:[\]-]+)=(.+)$/.exec(text)
     const url = checkedUrl(named?.[2] ?? text)
-    return {
-      name: named?.[1] ?? text.replace(/\/+$/, ''),
-      url,
-      caFile: one(raw, 'ca-file'),
-      clientCert: one(raw, 'client-cert'),
-      // As nginx and git take one file with both.
-      clientKey: one(raw, 'client-key') ?? one(raw, 'client-cert'),
-      proxy: one(raw, 'proxy'),
-    }
+    return { name: named?.[1] ?? text.replace(/\/+$/, ''), url, ...reach }
   })
   const names = upstreams.map(({ name }) => name)
   const twice = names.find((name, i) => names.indexOf(name) !== i)

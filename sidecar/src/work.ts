@@ -1,5 +1,5 @@
 /** From an order of nginx to the work that it means, checked. */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import { parseBody } from '../../njs/src/git/classify.ts'
 import { type FetchRequest, isOwnProbe } from '../../njs/src/git/fetch-request.ts'
@@ -54,7 +54,7 @@ export function findUpstream(config: Config, name: string): Upstream {
 }
 
 export function sha256(text: string): string {
-  return createHash('sha256').update(text).digest('hex')
+  return hash('sha256', text)
 }
 
 /** Throws Pass: the key must be that of the request. */

@@ -1,11 +1,11 @@
 /** The key as nginx and the sidecar make it, under a scope that tests vary. */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
 import { type KeyScope, keyText } from '../../njs/src/git/key.ts'
 import { GOLDEN_SCOPE } from './cases.ts'
 
 export function sha256(text: string): string {
-  return createHash('sha256').update(text).digest('hex')
+  return hash('sha256', text)
 }
 
 export function keyOf(request: FetchRequest, scope: Partial<KeyScope> = {}): string {

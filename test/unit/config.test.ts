@@ -110,7 +110,7 @@ describe('flags and their twins in the environment', () => {
       { GITCACHE_UPSTREAM: 'https://a.example http://b.example' },
       'serve'
     ).raw
-    expect(readUpstreams(raw).map(({ url }) => url)).toEqual([
+    expect(serveConfig(raw).upstreams.map(({ url }) => url)).toEqual([
       'https://a.example',
       'http://b.example',
     ])
@@ -118,7 +118,7 @@ describe('flags and their twins in the environment', () => {
 
   test.each([' https://a.example', 'https://a.example\n'])('space around a twin: %j', (text) => {
     const raw = readOptions([], { GITCACHE_UPSTREAM: text }, 'serve').raw
-    expect(readUpstreams(raw).map(({ url }) => url)).toEqual(['https://a.example'])
+    expect(serveConfig(raw).upstreams.map(({ url }) => url)).toEqual(['https://a.example'])
   })
 
   test('a directory with a space in its name', () => {
@@ -285,16 +285,14 @@ describe('upstreams', () => {
     ['http://forge=http://10.0.0.1:3000', 'http://forge', 'http://10.0.0.1:3000'],
     ['http://forge=https://git.example.org/git/', 'http://forge', 'https://git.example.org/git'],
   ])('%s', (text, name, url) => {
-    const { raw } = readOptions(['--upstream', text], {}, 'serve')
-    expect(readUpstreams(raw)).toMatchObject([{ name, url }])
+    expect(serve(['--upstream', text]).upstreams).toMatchObject([{ name, url }])
   })
 
   test('TLS and proxy are those of the options', () => {
-    const flags = ['--ca-file=/ca', '--client-cert=/c', '--client-key=/k', '--proxy=http://p:3128']
-    const { raw } = readOptions(['--upstream=https://a.example', ...flags], {}, 'serve')
-    expect(readUpstreams(raw)).toMatchObject([
-      { caFile: '/ca', clientCert: '/c', clientKey: '/k', proxy: 'http://p:3128' },
-    ])
+    const reach = { caFile: '/ca', clientCert: '/c', clientKey: '/k', proxy: 'http://p:3128' }
+    expect(readUpstreams(['https://a.example'], reach)).toMatchObject([reach])
+    const flags = ['--upstream=https://a.example', '--proxy=http://p:3128']
+    expect(serve(flags).upstreams).toMatchObject([{ proxy: reach.proxy }])
   })
 
   const credentials = [
@@ -312,7 +310,7 @@ describe('upstreams', () => {
   ]
 
   test.each(credentials)('%s is refused and its secret not shown', (text) => {
-    const line = complaint(() => readUpstreams(readOptions(['--upstream', text], {}, 'serve').raw))
+    const line = complaint(() => serve(['--upstream', text]))
     expect(line).toContain('GITCACHE_UPSTREAM')
     expect(line).not.toContain('hunter2')
   })

@@ -18,7 +18,7 @@ afterEach(() => {
 const said = () => lines.map(({ msg, repo, repeated }) => repo ?? repeated ?? msg)
 
 test('the same is said once a minute, and then how often it came', () => {
-  const faults = openFaults(log, createMetrics({ git: '' }))
+  const faults = openFaults(log, () => {})
   for (let i = 0; i < 5; i++) faults('GITCACHE_STORE', new Error('no space'))
   expect(lines).toMatchObject([{ code: 'GITCACHE_STORE', error: 'Error: no space' }])
   vi.advanceTimersByTime(60_000)
@@ -28,7 +28,7 @@ test('the same is said once a minute, and then how often it came', () => {
 })
 
 test('of another repository or upstream it is another, up to ten', () => {
-  const faults = openFaults(log, createMetrics({ git: '' }))
+  const faults = openFaults(log, () => {})
   faults('GITCACHE_UNREACHABLE', 'x', { upstream: 'http://a', repo: '/r' })
   faults('GITCACHE_UNREACHABLE', 'x', { upstream: 'http://b', repo: '/r' })
   for (let i = 0; i < 100; i++) faults('GITCACHE_UNREACHABLE', 'x', { repo: `/${i}` })
@@ -40,7 +40,7 @@ test('of another repository or upstream it is another, up to ten', () => {
 
 test('each is counted, said or not', async () => {
   const metrics = createMetrics({ git: '' })
-  const faults = openFaults(log, metrics)
+  const faults = openFaults(log, metrics.fault)
   for (let i = 0; i < 3; i++) faults('GITCACHE_GIT', 'x', { repo: '/r' })
   const text = await metrics.registry.metrics()
   expect(text).toContain('gitcache_faults_total{code="GITCACHE_GIT"} 3')

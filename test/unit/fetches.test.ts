@@ -1,6 +1,4 @@
 /** What mirrors lack: one straight answer at a time, a full queue that empties, and mirrors that are in use. */
-
-import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -10,6 +8,7 @@ import { newFetchState, openFetches } from '../../sidecar/src/fetches.ts'
 import { gitLimit } from '../../sidecar/src/git-limit.ts'
 import { createMetrics } from '../../sidecar/src/metrics.ts'
 import { fetchRefs, initMirror, NAME_FILE } from '../../sidecar/src/mirror.ts'
+import { placeOf } from '../../sidecar/src/mirror-places.ts'
 import { fetchSource, gitBackend } from '../support/backend.ts'
 import { makeRepository, oidOf, scratch } from '../support/git.ts'
 import { listenForAll } from '../support/listen.ts'
@@ -105,10 +104,7 @@ test('a fetch for which there was no place is not the last of its mirror', async
 async function mirrored(data: string) {
   const to = path.join(work.dir, data)
   const { dirs, mirrors } = assemble(`http://127.0.0.1:${port}`, to, { 'make-mirrors': ['never'] })
-  const id = createHash('sha256')
-    .update([name.upstream, name.repository, name.format].join('\n'))
-    .digest('hex')
-  const dir = path.join(dirs.mirrors, id.slice(0, 2), `${id}.git`)
+  const dir = placeOf(dirs, name)
   mkdirSync(path.dirname(dir), { recursive: true })
   await initMirror('sha1', dir)
   await fetchRefs(dir, source)

@@ -1,5 +1,4 @@
 /** Mirrors on disk: damage is found, what a killed git left is removed, what is old goes. */
-import { createHash } from 'node:crypto'
 import {
   copyFileSync,
   cpSync,
@@ -17,12 +16,13 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pLimit from 'p-limit'
 import { afterAll, expect, test } from 'vitest'
-import { killAllGit } from '../../sidecar/src/git.ts'
 import { gitLimit } from '../../sidecar/src/git-limit.ts'
 import { createMetrics } from '../../sidecar/src/metrics.ts'
 import { improve, initMirror, type MirrorName, NAME_FILE } from '../../sidecar/src/mirror.ts'
 import { isSound, removeLeftBehind } from '../../sidecar/src/mirror-check.ts'
+import { placeOf } from '../../sidecar/src/mirror-places.ts'
 import { type Mirrors, openMirrors } from '../../sidecar/src/mirrors.ts'
+import { killAllGroups } from '../../sidecar/src/process-groups.ts'
 import { openSoundness } from '../../sidecar/src/soundness.ts'
 import { openStore } from '../../sidecar/src/store.ts'
 import { startUpkeep } from '../../sidecar/src/upkeep.ts'
@@ -59,28 +59,14 @@ async function setUp(name: string) {
   git(['--git-dir', tmp, '-c', 'fetch.unpackLimit=1', 'fetch', '-q', upstream, '+refs/*:refs/*'])
   await improve(tmp)
   writeFileSync(path.join(tmp, NAME_FILE), JSON.stringify(of))
-  const dir = await placeOf(mirrors, dirs.mirrors, of, tmp)
+  const dir = placeOf(dirs, of)
+  mkdirSync(path.dirname(dir), { recursive: true })
+  renameSync(tmp, dir)
+  expect(await mirrors.find(of)).toBe(dir)
   const store = openStore(dirs)
   const upkeep = startUpkeep({ mirrors, store, idle, faults: note, keepMirrors: 30 * DAY })
   afterAll(upkeep.stop)
   return { dirs, dir, of, mirrors, upkeep, faults }
-}
-
-/** Where the mirror belongs: what `find` then finds. */
-async function placeOf(
-  mirrors: ReturnType<typeof openMirrors>,
-  root: string,
-  of: MirrorName,
-  tmp: string
-): Promise<string> {
-  const id = createHash('sha256')
-    .update([of.upstream, of.repository, of.format].join('\n'))
-    .digest('hex')
-  const dir = path.join(root, id.slice(0, 2), `${id}.git`)
-  mkdirSync(path.dirname(dir), { recursive: true })
-  renameSync(tmp, dir)
-  expect(await mirrors.find(of)).toBe(dir)
-  return dir
 }
 
 function packsOf(dir: string, ending: string): string[] {
@@ -212,7 +198,7 @@ test('a repack that is killed, whenever, leaves a mirror of which nothing is los
     cpSync(dir, copy, { recursive: true })
     const repacking = improve(copy)
     await sleep(after)
-    killAllGit()
+    killAllGroups()
     whole = (await repacking).code === 0
     if (!whole) killed += 1
     await removeLeftBehind(copy)

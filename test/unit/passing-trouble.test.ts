@@ -140,7 +140,7 @@ test('what cannot be hidden after a crash goes', async () => {
   mkdirSync(shard)
   writeFileSync(path.join(shard, KEY), 'half of it')
   writeFileSync(path.join(shard, `${KEY}.${repositoryTag('/a')}`), '')
-  writeFileSync(path.join(dirs.run, 'boot'), 'another start of the machine')
+  writeFileSync(path.join(dirs.sidecar, 'boot'), 'another start of the machine')
   rmSync(dirs.unchecked, { recursive: true })
   writeFileSync(dirs.unchecked, 'in the way')
   await hideAfterBoot(dirs, none)

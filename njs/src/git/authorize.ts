@@ -4,7 +4,6 @@
  * Shared by njs (requests that it reads) and the sidecar (those too large for njs).
  */
 import type { FetchRequest } from './fetch-request.ts'
-import { common } from './oids.ts'
 import type { PktSource } from './pkt-line.ts'
 import { type ProbeAnswer, readProbeAnswer, writeProbe } from './probe.ts'
 import type { Reason } from './reasons.ts'
@@ -111,9 +110,7 @@ function acknowledge(asked: FetchRequest, acknowledged: string[]): Verdict {
     return { kind: 'nak' }
   }
   const request =
-    asked.haves.length === 0
-      ? asked
-      : Object.assign({}, asked, { haves: common(asked.haves, acknowledged) })
+    asked.haves.length === 0 ? asked : Object.assign({}, asked, { haves: acknowledged })
   return { kind: 'yes', request, tags: null }
 }
 

@@ -4,7 +4,7 @@
  * and agents were.
  */
 import type { FetchRequest, ObjectFormat } from './fetch-request.ts'
-import { common, sortedUnique } from './oids.ts'
+import { sortedUnique, unique } from './oids.ts'
 import { pktDigits, pktLine } from './pkt-line.ts'
 
 /** Thin packs need a base that the client has; without haves and shallows they are never thin. */
@@ -89,9 +89,7 @@ function writeV2(request: FetchRequest, progress?: boolean): string {
 
 /** In git's order where there is a filter: what upload-pack leaves out of a partial answer depends on it. */
 function haves(request: FetchRequest): string[] {
-  return request.filter === null
-    ? sortedUnique(request.haves)
-    : common(request.haves, request.haves)
+  return request.filter === null ? sortedUnique(request.haves) : unique(request.haves)
 }
 
 function writeV0(request: FetchRequest, progress?: boolean): string {

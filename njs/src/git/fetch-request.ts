@@ -69,6 +69,15 @@ export function takeOption(request: FetchRequest, word: string): boolean {
   }
 }
 
+/** Of `object-format=<value>`, a capability of both. Returns null where it was taken. */
+export function takeObjectFormat(request: FetchRequest, value: string): Reason | null {
+  if (value !== 'sha1' && value !== 'sha256') {
+    return 'object-format'
+  }
+  request.format = value
+  return null
+}
+
 /**
  * Takes a line that both protocol families know into `request`.
  * Returns null where it was taken, else the reason to pass.

@@ -9,15 +9,12 @@ export function sortedUnique(oids: string[]): string[] {
   return sorted.filter((oid, i) => i === 0 || oid !== sorted[i - 1])
 }
 
-/** Those of `oids` that are also in `others`, in their order, each once. */
-export function common(oids: string[], others: string[]): string[] {
-  const left: Record<string, boolean> = {}
-  others.forEach((oid) => {
-    left[oid] = true
-  })
+/** Each once, where it stands first. */
+export function unique(oids: string[]): string[] {
+  const seen: { [oid: string]: true } = Object.create(null)
   return oids.filter((oid) => {
-    const isNew = left[oid] === true
-    left[oid] = false
+    const isNew = seen[oid] !== true
+    seen[oid] = true
     return isNew
   })
 }

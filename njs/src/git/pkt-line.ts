@@ -57,11 +57,7 @@ export function pktLine(text: string): string {
 
 /** What stands before a payload of so many bytes. */
 export function pktDigits(payload: number): string {
-  return digits(payload + 4)
-}
-
-function digits(length: number): string {
-  return ('000' + length.toString(16)).slice(-4)
+  return ('000' + (payload + 4).toString(16)).slice(-4)
 }
 
 /** A line's text without the line feed that git sends after some lines and not after others. */

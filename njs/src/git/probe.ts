@@ -13,11 +13,11 @@ import {
   writeV2Head,
 } from './canonical.ts'
 import type { FetchRequest } from './fetch-request.ts'
-import { sortedUnique } from './oids.ts'
+import { unique } from './oids.ts'
 import { chomp, FLUSH, type Pkt, pktLine, readPkts } from './pkt-line.ts'
 
 export type ProbeAnswer =
-  /** Upstream gives this client these objects; `acknowledged` are the haves that it knows. */
+  /** Upstream gives this client these objects; `acknowledged`: the haves that it knows, in the client's order. */
   | { kind: 'yes'; acknowledged: string[] }
   /** Upstream does not have this object, or not for this client. */
   | { kind: 'not-our-ref'; oid: string }
@@ -99,19 +99,19 @@ function readV2Yes(request: FetchRequest, pkts: Pkt[]): string[] | null {
   if (pkts[1] === 'NAK\n') {
     return last === 2 ? [] : null
   }
-  const sent: { [oid: string]: true } = Object.create(null)
+  /** Of each have that was sent, whether upstream knows it. */
+  const isKnown: { [oid: string]: boolean } = Object.create(null)
   request.haves.forEach((oid) => {
-    sent[oid] = true
+    isKnown[oid] = false
   })
-  const acknowledged: string[] = []
   for (let i = 1; i < last; i++) {
     const line = pkts[i]
     const oid = typeof line === 'string' && line.indexOf('ACK ') === 0 ? chomp(line).slice(4) : ''
     // `ready`, or an ACK of what was not sent: a server that does something else than was asked.
-    if (sent[oid] !== true) {
+    if (isKnown[oid] === undefined) {
       return null
     }
-    acknowledged.push(oid)
+    isKnown[oid] = true
   }
-  return sortedUnique(acknowledged)
+  return unique(request.haves.filter((oid) => isKnown[oid]))
 }

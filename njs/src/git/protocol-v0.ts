@@ -1,8 +1,14 @@
 /** Reads an upload request of protocol v0 or v1. Source: gitprotocol-pack(5), gitprotocol-capabilities(5). */
 import type { FetchRequest, Parsed } from './fetch-request.ts'
-import { emptyRequest, finishRequest, pass, takeLine, takeOption } from './fetch-request.ts'
+import {
+  emptyRequest,
+  finishRequest,
+  pass,
+  takeLine,
+  takeObjectFormat,
+  takeOption,
+} from './fetch-request.ts'
 import { chomp, FLUSH, type Pkt, type PktSource, readPkts } from './pkt-line.ts'
-import { takeObjectFormat } from './protocol-v2.ts'
 import type { Reason } from './reasons.ts'
 
 interface V0State {

@@ -1,6 +1,13 @@
 /** Reads a protocol v2 request. Source: gitprotocol-v2(5); git's upload-pack.c `process_args`. */
 import type { FetchRequest, Parsed } from './fetch-request.ts'
-import { emptyRequest, finishRequest, pass, takeLine, takeOption } from './fetch-request.ts'
+import {
+  emptyRequest,
+  finishRequest,
+  pass,
+  takeLine,
+  takeObjectFormat,
+  takeOption,
+} from './fetch-request.ts'
 import { chomp, DELIM, FLUSH, type PktSource, readPkts } from './pkt-line.ts'
 import type { Reason } from './reasons.ts'
 
@@ -87,14 +94,6 @@ function takeCapability(request: FetchRequest, state: V2State, line: string): Re
     default:
       return 'capability'
   }
-}
-
-export function takeObjectFormat(request: FetchRequest, value: string): Reason | null {
-  if (value !== 'sha1' && value !== 'sha256') {
-    return 'object-format'
-  }
-  request.format = value
-  return null
 }
 
 function finish(request: FetchRequest, command: string, waitForDone: boolean): Parsed {

@@ -32,7 +32,7 @@ export function readTagState(state: PktSource, family: 0 | 2, limits: TagLimits)
   }
   const text = state.substring(0, state.length)
   const tags = text === '' ? [] : text.split('\n').map((line) => line.split(' '))
-  return finishAdvertised(tags, limits)
+  return takeTags(tags, limits)
 }
 
 /** Reads the complete answer to `writeTagsRequest`. */
@@ -41,11 +41,25 @@ export function readLsRefsTags(body: PktSource, limits: TagLimits): TagStateAnsw
   if (pkts === null || pkts.pop() !== FLUSH) {
     return { kind: 'pass', reason: 'tag-state' }
   }
+  return takeTags(pkts.map(lsRefsWords), limits)
+}
+
+/** Of `<oid> <refname> peeled:<oid>`, without the label; none where something else stands there. */
+function lsRefsWords(pkt: Pkt): string[] {
+  const words = typeof pkt === 'string' ? chomp(pkt).split(' ') : []
+  const label = words[2]
+  if (label === undefined) {
+    return words
+  }
+  words[2] = label.substring(7)
+  return label.indexOf('peeled:') === 0 ? words : []
+}
+
+/** `tags`: the words of each, object id, name and peeled id. */
+function takeTags(tags: string[][], limits: TagLimits): TagStateAnswer {
   const lines: string[] = []
-  for (let i = 0; i < pkts.length; i++) {
-    const pkt = pkts[i]
-    const words = typeof pkt === 'string' ? chomp(pkt).split(' ') : []
-    const reason = readLabel(words) ? takeTag(lines, words, limits) : 'tag-state'
+  for (let i = 0; i < tags.length; i++) {
+    const reason = takeTag(lines, tags[i] as string[], limits)
     if (reason !== null) {
       return { kind: 'pass', reason }
     }
@@ -53,18 +67,8 @@ export function readLsRefsTags(body: PktSource, limits: TagLimits): TagStateAnsw
   return { kind: 'tags', lines: lines.sort() }
 }
 
-/** Takes the label off `peeled:<oid>`; false where something else stands there. */
-function readLabel(words: string[]): boolean {
-  const label = words[2]
-  if (label === undefined) {
-    return true
-  }
-  words[2] = label.substring(7)
-  return label.indexOf('peeled:') === 0
-}
-
 function takeTag(lines: string[], words: string[], limits: TagLimits): Reason | null {
-  const oid = words[0] as string
+  const oid = words[0] || ''
   const name = words[1] || ''
   const peeled = words[2]
   if (words.length > 3 || !isOid(oid, limits.format)) {
@@ -99,7 +103,7 @@ export function readAdvertisedTags(body: PktSource, limits: TagLimits): TagState
       return { kind: 'pass', reason: 'tag-state' }
     }
   }
-  return finishAdvertised(tags, limits)
+  return takeTags(tags, limits)
 }
 
 /** The service, a flush, refs, and a flush. */
@@ -133,17 +137,6 @@ function takeAdvertised(tags: string[][], text: string): boolean {
   }
   last.push(oid)
   return true
-}
-
-function finishAdvertised(tags: string[][], limits: TagLimits): TagStateAnswer {
-  const lines: string[] = []
-  for (let i = 0; i < tags.length; i++) {
-    const reason = takeTag(lines, tags[i] as string[], limits)
-    if (reason !== null) {
-      return { kind: 'pass', reason }
-    }
-  }
-  return { kind: 'tags', lines: lines.sort() }
 }
 
 /**

@@ -5,13 +5,20 @@ import { writeCanonicalRequest } from '../git/canonical.ts'
 import type { FetchRequest } from '../git/fetch-request.ts'
 import { isOver } from './bounded.ts'
 import { internal, type NginxRequest, type SubrequestOptions } from './ngx.ts'
-import { readMaxTags, type Settings } from './settings.ts'
+import { readMaxTags } from './settings.ts'
+
+/** Where an answer comes from. */
+export interface Repository {
+  /** Scheme and authority of the operator's proxy_pass target, `http://forge`. */
+  upstream: string
+  /** The repository's path on it. */
+  path: string
+}
 
 /** Orders the answer to what upstream has just allowed. */
 export async function prepare(
   r: NginxRequest,
-  settings: Settings,
-  path: string,
+  of: Repository,
   key: string,
   yes: Extract<Verdict, { kind: 'yes' }>
 ): Promise<SidecarState> {
@@ -23,14 +30,13 @@ export async function prepare(
     maxTags: readMaxTags(r),
     progress: !yes.request.noProgress,
   }
-  return ask(r, 'prepare', orderOf(r, settings, path, order))
+  return ask(r, 'prepare', orderOf(r, of, order))
 }
 
 /** Orders upstream's own answer to this client, who has not been probed. */
 export async function lead(
   r: NginxRequest,
-  settings: Settings,
-  path: string,
+  of: Repository,
   request: FetchRequest
 ): Promise<SidecarState> {
   const order = {
@@ -38,16 +44,12 @@ export async function lead(
     family: request.family,
     progress: !request.noProgress,
   }
-  return ask(r, 'prepare', orderOf(r, settings, path, order))
+  return ask(r, 'prepare', orderOf(r, of, order))
 }
 
 /** Hands the client's own body over: first who he is and what for, then the body as it is. */
-export async function readBySidecar(
-  r: NginxRequest,
-  settings: Settings,
-  path: string
-): Promise<SidecarState> {
-  const ticket = await ask(r, 'ticket', orderOf(r, settings, path, { maxTags: readMaxTags(r) }))
+export async function readBySidecar(r: NginxRequest, of: Repository): Promise<SidecarState> {
+  const ticket = await ask(r, 'ticket', orderOf(r, of, { maxTags: readMaxTags(r) }))
   if (ticket.state !== 'ticket' || !isJob(ticket.job)) {
     return ticket
   }
@@ -56,13 +58,13 @@ export async function readBySidecar(
 }
 
 /** What every order says, and what this one adds. */
-function orderOf(r: NginxRequest, settings: Settings, path: string, more: object): string {
+function orderOf(r: NginxRequest, of: Repository, more: object): string {
   const head = {
     secret: r.variables['gitcache_secret'] || '',
     id: r.variables['request_id'],
     client: r.remoteAddress,
-    upstream: settings.upstream,
-    path,
+    upstream: of.upstream,
+    path: of.path,
   }
   return JSON.stringify(Object.assign(head, more))
 }

@@ -18,7 +18,7 @@ import { resultHeader } from './headers.ts'
 import { internal, type NginxRequest } from './ngx.ts'
 import { inflateBody, isLarge, readBody, readHead, readPath } from './request.ts'
 import { isOn, readSettings, type Settings } from './settings.ts'
-import { lead, prepare, readBySidecar } from './sidecar.ts'
+import { lead, prepare, type Repository, readBySidecar } from './sidecar.ts'
 import { authorizeInTime } from './upstream.ts'
 
 /** What other clients than git write is read packet by packet, which takes njs 2 ms for so many. */
@@ -73,7 +73,7 @@ function decide(r: NginxRequest, settings: Settings): Act | Promise<Act> {
   if (reason !== null) {
     return passed(reason)
   }
-  const asked = { settings, path: path as string, head }
+  const asked = { upstream: settings.upstream, packs: settings.packs, path: path as string, head }
   const body = isLarge(r, head) ? 'body-size' : readBody(r)
   return isGzip(head.contentEncoding) && typeof body !== 'string'
     ? answerGzip(r, asked, body)
@@ -81,9 +81,7 @@ function decide(r: NginxRequest, settings: Settings): Act | Promise<Act> {
 }
 
 /** What is known of a request before its body is read. */
-interface Asked {
-  settings: Settings
-  path: string
+interface Asked extends Settings, Repository {
   head: RequestHead
 }
 
@@ -94,15 +92,13 @@ async function answerGzip(r: NginxRequest, asked: Asked, raw: Buffer): Promise<A
 
 function answerBody(r: NginxRequest, asked: Asked, body: Buffer | Reason): Act | Promise<Act> {
   if (typeof body === 'string') {
-    return body === 'body-size' ? answerLarge(r, asked.settings, asked.path) : passed(body)
+    return body === 'body-size' ? answerLarge(r, asked) : passed(body)
   }
   const parsed = parseBody(bufferSource(body), asked.head.gitProtocol, MAX_LINES)
   if (isTooMuch(asked.head, body, parsed)) {
-    return answerLarge(r, asked.settings, asked.path)
+    return answerLarge(r, asked)
   }
-  return parsed.kind === 'pass'
-    ? passed(parsed.reason)
-    : answer(r, asked.settings, asked.path, parsed.request)
+  return parsed.kind === 'pass' ? passed(parsed.reason) : answer(r, asked, parsed.request)
 }
 
 /** A fetch that would hold up the worker, of which only the sidecar knows what it says. */
@@ -135,20 +131,16 @@ function refuse(
  * From upstream itself, where nothing is stored and nobody has asked before; else authorised by
  * upstream, and then from the store or from the sidecar.
  */
-async function answer(
-  r: NginxRequest,
-  settings: Settings,
-  path: string,
-  request: FetchRequest
-): Promise<Act> {
-  const own = isOwnProbe(request) ? keyOf(sha256, request, null, settings.upstream, path) : ''
-  if (own !== '' && !isStored(settings.packs, own)) {
-    const led = await lead(r, settings, path, request)
+async function answer(r: NginxRequest, asked: Asked, request: FetchRequest): Promise<Act> {
+  const packs = asked.packs
+  const own = isOwnProbe(request) ? keyFor(asked, request, null) : ''
+  if (own !== '' && !isStored(packs, own)) {
+    const led = await lead(r, asked, request)
     if (led.state !== 'probe') {
-      return follow(settings.packs, led)
+      return follow(packs, led)
     }
   }
-  const asked = Date.now()
+  const begun = Date.now()
   const verdict = await authorizeInTime(r, request)
   if (verdict.kind === 'nak') {
     return nak()
@@ -159,26 +151,27 @@ async function answer(
   if (verdict.kind === 'pass') {
     return passed(verdict.reason)
   }
-  const key = own || keyOf(sha256, verdict.request, verdict.tags, settings.upstream, path)
-  if (isStored(settings.packs, key)) {
-    return hit(settings.packs, key)
+  const key = own || keyFor(asked, verdict.request, verdict.tags)
+  if (isStored(packs, key)) {
+    return hit(packs, key)
   }
-  const state = await prepare(r, settings, path, key, verdict)
+  const state = await prepare(r, asked, key, verdict)
   const isAnswer = state.state === 'ready' || state.state === 'stream'
-  if (isAnswer && Date.now() - asked > MAX_YES_AGE) {
+  if (isAnswer && Date.now() - begun > MAX_YES_AGE) {
     const again = await authorizeInTime(r, request)
-    if (
-      again.kind !== 'yes' ||
-      keyOf(sha256, again.request, again.tags, settings.upstream, path) !== key
-    ) {
+    if (again.kind !== 'yes' || keyFor(asked, again.request, again.tags) !== key) {
       return passed('stale')
     }
   }
-  return follow(settings.packs, state)
+  return follow(packs, state)
+}
+
+function keyFor(asked: Asked, request: FetchRequest, tags: string | null): string {
+  return keyOf(sha256, request, tags, asked.upstream, asked.path)
 }
 
 /** A body too large for this engine: the sidecar reads it and asks upstream itself. */
-async function answerLarge(r: NginxRequest, settings: Settings, path: string): Promise<Act> {
-  const state = await readBySidecar(r, settings, path)
-  return follow(settings.packs, state)
+async function answerLarge(r: NginxRequest, asked: Asked): Promise<Act> {
+  const state = await readBySidecar(r, asked)
+  return follow(asked.packs, state)
 }

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { DEFAULT_DATA, type RawOptions } from '../options.ts'
 import type { Nginx } from './find-nginx.ts'
-import type { Finding } from './finding.ts'
+import { type Finding, fail, ok, warn } from './finding.ts'
 import { canReach, findUser } from './users.ts'
 
 /** What the sidecar is given and nginx has as well; only where it is given here too. */
@@ -30,24 +30,16 @@ export function checkBothSides(dump: string, raw: RawOptions): Finding[] {
   ]
   return sides
     .filter(([, given, here]) => given !== undefined && !here.includes(given))
-    .map(([flag, given, here, fix]) => ({
-      level: 'fail',
-      text: `${flag}: nginx has ${here.join(', ') || 'nothing'}, and not ${given}`,
-      fix,
-    }))
+    .map(([flag, given, here, fix]) =>
+      fail(`${flag}: nginx has ${here.join(', ') || 'nothing'}, and not ${given}`, fix)
+    )
 }
 
 /** Whether nginx's user may open them. */
 export function checkReach(dump: string, nginx: Nginx): Finding[] {
   const user = findUser(/^\s*user\s+([^\s;]+)/m.exec(dump)?.[1] ?? nginx.user)
   if (process.getuid?.() !== 0) {
-    return [
-      {
-        level: 'warn',
-        text: `whether ${user.name} reaches socket and packs`,
-        fix: 'run as root to check it',
-      },
-    ]
+    return [warn(`whether ${user.name} reaches socket and packs`, 'run as root to check it')]
   }
   return [
     ...socketsOf(dump).map((socket) =>
@@ -89,13 +81,12 @@ function packsOf(dump: string): string[] {
 
 function reach(name: string, file: string, access: '-w' | '-x', fix: string): Finding {
   if (!existsSync(file)) {
-    return { level: 'fail', text: `${file} is not there`, fix }
+    return fail(`${file} is not there`, fix)
   }
   return canReach(findUser(name), file, access)
-    ? { level: 'ok', text: `${name} reaches ${file}` }
-    : {
-        level: 'fail',
-        text: `${name} cannot reach ${file}`,
-        fix: `${fix}; all of ${path.dirname(file)} must be open to it`,
-      }
+    ? ok(`${name} reaches ${file}`)
+    : fail(
+        `${name} cannot reach ${file}`,
+        `${fix}; all of ${path.dirname(file)} must be open to it`
+      )
 }

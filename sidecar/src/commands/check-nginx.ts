@@ -2,37 +2,30 @@
 import { crashesInSubrequests } from '../../../njs/src/git/njs-version.ts'
 import type { Upstream } from '../upstreams.ts'
 import { VERSION } from '../version.ts'
-import type { Finding } from './finding.ts'
+import { type Finding, fail, ok, warn } from './finding.ts'
 
 /** `version`: null where njs did not say. */
 export function checkNjs(version: string | null, dump: string): Finding {
   if (version === null) {
-    return { level: 'warn', text: 'the version of njs is not known', fix: 'run as root to ask it' }
+    return warn('the version of njs is not known', 'run as root to ask it')
   }
   if (!crashesInSubrequests(version) || /\$gitcache_njs_override\s+"?on\b/.test(dump)) {
-    return { level: 'ok', text: `njs ${version}` }
+    return ok(`njs ${version}`)
   }
-  return {
-    level: 'fail',
-    text: `njs ${version} may crash nginx's workers: every request passes`,
-    fix: 'install another (README, "Compatibility"), or set $gitcache_njs_override on; at your own risk',
-  }
+  return fail(
+    `njs ${version} may crash nginx's workers: every request passes`,
+    'install another (README, "Compatibility"), or set $gitcache_njs_override on; at your own risk'
+  )
 }
 
 /** What a configuration that nginx takes can still have wrong. `upstreams`: as the sidecar is given them. */
 export function checkConfiguration(dump: string, upstreams: readonly Upstream[] = []): Finding[] {
   if (!dump.includes('js_import gitcache ')) {
-    return [
-      { level: 'fail', text: 'gitcache-http.conf is not included', fix: 'include it in http {}' },
-    ]
+    return [fail('gitcache-http.conf is not included', 'include it in http {}')]
   }
   if (!dump.includes('js_content gitcache.uploadPack')) {
     return [
-      {
-        level: 'fail',
-        text: 'gitcache-location.conf is not included',
-        fix: 'include it in the location with proxy_pass',
-      },
+      fail('gitcache-location.conf is not included', 'include it in the location with proxy_pass'),
     ]
   }
   const names = upstreams.map(({ name }) => name)
@@ -43,12 +36,11 @@ export function checkVersions(dump: string): Finding {
   const found = [...dump.matchAll(/^# nginx-git-cache (\d\S*):/gm)].map((match) => match[1] ?? '')
   const others = found.filter((version) => version !== VERSION)
   return found.length === 0 || others.length > 0
-    ? {
-        level: 'fail',
-        text: `include files of version ${others[0] ?? 'unknown'}, this is ${VERSION}`,
-        fix: 'copy the files of this version',
-      }
-    : { level: 'ok', text: `include files of version ${VERSION}` }
+    ? fail(
+        `include files of version ${others[0] ?? 'unknown'}, this is ${VERSION}`,
+        'copy the files of this version'
+      )
+    : ok(`include files of version ${VERSION}`)
 }
 
 /** proxy_pass with a variable asks a resolver, except for addresses and names that nginx knows. */
@@ -76,11 +68,10 @@ function checkUpstreamNames(dump: string, names: string[]): Finding[] {
 
 /** nginx and the sidecar compare byte for byte. */
 function unknownName(name: string, given: string[]): Finding {
-  return {
-    level: 'fail',
-    text: `--upstream ${name} is no $gitcache_upstream of nginx (${given.join(', ')})`,
-    fix: 'give NAME=URL with one of those, or all of its requests pass',
-  }
+  return fail(
+    `--upstream ${name} is no $gitcache_upstream of nginx (${given.join(', ')})`,
+    'give NAME=URL with one of those, or all of its requests pass'
+  )
 }
 
 /** What nginx takes without a resolver: ngx_http_upstream_create, ngx_http_upstream.c. */
@@ -100,10 +91,9 @@ function checkName(value: string, dump: string): Finding {
     ) ||
     /^\s*resolver\s/m.test(dump)
   return known
-    ? { level: 'ok', text: `$gitcache_upstream ${value} needs no resolver` }
-    : {
-        level: 'fail',
-        text: `$gitcache_upstream ${value} needs a resolver`,
-        fix: `write upstream ${host} { server …; } and ${scheme}://${host} without a port, or a resolver line`,
-      }
+    ? ok(`$gitcache_upstream ${value} needs no resolver`)
+    : fail(
+        `$gitcache_upstream ${value} needs a resolver`,
+        `write upstream ${host} { server …; } and ${scheme}://${host} without a port, or a resolver line`
+      )
 }

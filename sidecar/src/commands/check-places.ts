@@ -4,7 +4,7 @@
  */
 
 import { checkSettings } from './check-settings.ts'
-import type { Finding } from './finding.ts'
+import { type Finding, fail, ok, warn } from './finding.ts'
 import { type Directive, readDirectives } from './nginx-directives.ts'
 
 /** The blocks around an include, from the outermost on: http, server, location. */
@@ -15,11 +15,10 @@ export function checkPlaces(dump: string): Finding[] {
   const tree = readDirectives(dump)
   if (tree === null) {
     return [
-      {
-        level: 'warn',
-        text: 'where gitcache-location.conf is included',
-        fix: 'this configuration cannot be read here: compare with the README, "Add it to your nginx"',
-      },
+      warn(
+        'where gitcache-location.conf is included',
+        'this configuration cannot be read here: compare with the README, "Add it to your nginx"'
+      ),
     ]
   }
   const places = placesOf(tree, [])
@@ -29,9 +28,7 @@ export function checkPlaces(dump: string): Finding[] {
     )
   )
   const areReported = places.length > 0 && places.every(isReported)
-  const reported: Finding[] = areReported
-    ? [{ level: 'ok', text: 'hits are reported to the sidecar' }]
-    : []
+  const reported: Finding[] = areReported ? [ok('hits are reported to the sidecar')] : []
   return [...checkSettings(tree), ...found, ...reported]
 }
 
@@ -73,11 +70,10 @@ function checkUpstream(place: Place): Finding[] {
   return isSet || isMapped
     ? []
     : [
-        {
-          level: 'fail',
-          text: `$gitcache_upstream is not set for ${nameOf(place)}: its fetches get 500`,
-          fix: 'set $gitcache_upstream http://NAME; in the server, not in the location, as in your proxy_pass',
-        },
+        fail(
+          `$gitcache_upstream is not set for ${nameOf(place)}: its fetches get 500`,
+          'set $gitcache_upstream http://NAME; in the server, not in the location, as in your proxy_pass'
+        ),
       ]
 }
 
@@ -92,11 +88,10 @@ function checkProxyPass(place: Place): Finding[] {
   const upstream = settingOf(place, '$gitcache_upstream')
   if (upstream && withoutPort(upstream) !== withoutPort(name)) {
     return [
-      {
-        level: 'fail',
-        text: `refs of ${nameOf(place)} are of ${name}, fetches of $gitcache_upstream ${upstream}`,
-        fix: `set $gitcache_upstream ${name}; there, or a map where one server has several`,
-      },
+      fail(
+        `refs of ${nameOf(place)} are of ${name}, fetches of $gitcache_upstream ${upstream}`,
+        `set $gitcache_upstream ${name}; there, or a map where one server has several`
+      ),
     ]
   }
   return checkPrefix(place, location.args.at(-1) ?? '', path)
@@ -121,11 +116,10 @@ function checkPrefix(place: Place, location: string, path: string | undefined): 
   }
   const value = (text: string | undefined) => text || '""'
   return [
-    {
-      level: 'fail',
-      text: `refs of ${nameOf(place)} and its fetches are not those of one repository`,
-      fix: `set $gitcache_prefix ${value(from)}; set $gitcache_upstream_prefix ${value(to)}; in the server, as its proxy_pass replaces them`,
-    },
+    fail(
+      `refs of ${nameOf(place)} and its fetches are not those of one repository`,
+      `set $gitcache_prefix ${value(from)}; set $gitcache_upstream_prefix ${value(to)}; in the server, as its proxy_pass replaces them`
+    ),
   ]
 }
 
@@ -168,11 +162,12 @@ function checkConditions(place: Place): Finding[] {
   const others = NOT_INHERITED.flatMap((name) => directivesOf(location, name))
     .filter(({ args }) => args[0] !== '($gitcache_challenge)')
     .map(({ name, args }) => `${name} ${args.join(' ')}`.trim())
-  return [...set, ...others].map((text) => ({
-    level: 'fail' as const,
-    text: `\`${text}\` in ${nameOf(place)} does not hold for git-upload-pack`,
-    fix: 'put it in the server, or use auth_request: nginx gives it to no nested location',
-  }))
+  return [...set, ...others].map((text) =>
+    fail(
+      `\`${text}\` in ${nameOf(place)} does not hold for git-upload-pack`,
+      'put it in the server, or use auth_request: nginx gives it to no nested location'
+    )
+  )
 }
 
 /** The locations inside are found by their own names: `/o/r.git/_gitcache/main/git-upload-pack`. */
@@ -196,11 +191,10 @@ function checkPattern(place: Place): Finding[] {
   )
   return isLost
     ? [
-        {
-          level: 'fail',
-          text: `${nameOf(place)} does not match the locations inside: its fetches go astray`,
-          fix: 'leave out what its expression says of the end, as in location ~ \\.git/',
-        },
+        fail(
+          `${nameOf(place)} does not match the locations inside: its fetches go astray`,
+          'leave out what its expression says of the end, as in location ~ \\.git/'
+        ),
       ]
     : []
 }
@@ -215,10 +209,9 @@ function checkReports(place: Place): Finding[] {
   return isReported(place)
     ? []
     : [
-        {
-          level: 'warn',
-          text: `no access_log reports to the sidecar for ${nameOf(place)}`,
-          fix: 'its metrics stay at 0; repeat the line of the README, "Add it to your nginx", where the last access_log stands',
-        },
+        warn(
+          `no access_log reports to the sidecar for ${nameOf(place)}`,
+          'its metrics stay at 0; repeat the line of the README, "Add it to your nginx", where the last access_log stands'
+        ),
       ]
 }

@@ -1,5 +1,5 @@
 /** Values of $gitcache_* that nginx takes and that do not do what was meant. */
-import type { Finding } from './finding.ts'
+import { type Finding, fail, warn } from './finding.ts'
 import type { Directive } from './nginx-directives.ts'
 
 interface Form {
@@ -73,9 +73,9 @@ function checkSetting(name: string, value: string): Finding[] {
   const form = SETTINGS.get(name)
   if (form === undefined) {
     const known = [...SETTINGS.keys()].join(', ')
-    return [{ level: 'warn', text: `${name} is no setting`, fix: `there are ${known}` }]
+    return [warn(`${name} is no setting`, `there are ${known}`)]
   }
   return value.includes('$') || form.pattern.test(value)
     ? []
-    : [{ level: 'fail', text: `${name} ${value}`, fix: `give ${form.fix}` }]
+    : [fail(`${name} ${value}`, `give ${form.fix}`)]
 }

@@ -7,39 +7,36 @@ import { readProbeAnswer, writeProbe } from '../../../njs/src/git/probe.ts'
 import { one, type RawOptions } from '../options.ts'
 import { askKept } from '../upstream-http.ts'
 import type { Upstream } from '../upstreams.ts'
-import type { Finding } from './finding.ts'
+import { type Finding, fail, ok, warn } from './finding.ts'
 
-export const NO_UPSTREAM: Finding = {
-  level: 'warn',
-  text: 'no upstream was asked',
-  fix: 'give --upstream as the sidecar has it',
-}
+export const NO_UPSTREAM: Finding = warn(
+  'no upstream was asked',
+  'give --upstream as the sidecar has it'
+)
 
 /** Asks as a client without credentials would: which refs, and then for one of them. */
 export async function checkUpstream(upstream: Upstream, raw: RawOptions): Promise<Finding> {
   const repository = one(raw, 'repository')
   if (repository === undefined) {
-    return {
-      level: 'warn',
-      text: `${upstream.url} was not asked`,
-      fix: 'give --repository PATH of one that everyone may read',
-    }
+    return warn(
+      `${upstream.url} was not asked`,
+      'give --repository PATH of one that everyone may read'
+    )
   }
   const base = `${upstream.url}/${repository.replace(/^\/+/, '')}`
   try {
     const refs = await ask(upstream, `${base}/info/refs?service=git-upload-pack`)
     const oid = /([0-9a-f]{64}|[0-9a-f]{40}) HEAD/.exec(refs.text)?.[1]
     if (refs.status !== 200 || oid === undefined) {
-      return {
-        level: 'fail',
-        text: `${base}/info/refs: ${refs.status}`,
-        fix: 'give a --repository that everyone may read and that has a commit',
-      }
+      return fail(
+        `${base}/info/refs: ${refs.status}`,
+        'give a --repository that everyone may read and that has a commit'
+      )
     }
     return await probeUpstream(upstream, base, oid)
   } catch (error) {
     const why = error instanceof Error ? error.message : error
-    return { level: 'fail', text: `${base}: ${why}`, fix: 'check the address and the certificate' }
+    return fail(`${base}: ${why}`, 'check the address and the certificate')
   }
 }
 
@@ -78,10 +75,9 @@ async function probeUpstream(upstream: Upstream, base: string, oid: string): Pro
   const answer = await ask(upstream, `${base}/git-upload-pack`, writeProbe(asked, unknown))
   const said = readProbeAnswer(asked, answer.text)
   return said.kind === 'yes'
-    ? { level: 'ok', text: `${base} answers the probe` }
-    : {
-        level: 'fail',
-        text: `${base} does not answer the probe (${answer.status}, ${said.kind})`,
-        fix: 'its fetches will all pass; nothing breaks',
-      }
+    ? ok(`${base} answers the probe`)
+    : fail(
+        `${base} does not answer the probe (${answer.status}, ${said.kind})`,
+        'its fetches will all pass; nothing breaks'
+      )
 }

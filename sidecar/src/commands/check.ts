@@ -9,7 +9,7 @@ import { checkConfiguration, checkNjs, checkVersions } from './check-nginx.ts'
 import { checkPlaces } from './check-places.ts'
 import { checkUpstream, NO_UPSTREAM } from './check-upstream.ts'
 import { findNginx, type Nginx } from './find-nginx.ts'
-import type { Finding } from './finding.ts'
+import { type Finding, fail, ok } from './finding.ts'
 import { usableGit } from './git-version.ts'
 import { dumpConfiguration, withoutComments } from './nginx-dump.ts'
 
@@ -60,9 +60,9 @@ async function checkNginx(
 
 async function checkGit(): Promise<Finding> {
   try {
-    return { level: 'ok', text: `git ${await usableGit()}` }
+    return ok(`git ${await usableGit()}`)
   } catch (error) {
     if (!(error instanceof UserError)) throw error
-    return { level: 'fail', text: error.message, fix: error.hint }
+    return fail(error.message, error.hint)
   }
 }

@@ -4,3 +4,15 @@ export interface Finding {
   text: string
   fix?: string
 }
+
+export function ok(text: string): Finding {
+  return { level: 'ok', text }
+}
+
+export function warn(text: string, fix: string): Finding {
+  return { level: 'warn', text, fix }
+}
+
+export function fail(text: string, fix: string): Finding {
+  return { level: 'fail', text, fix }
+}

@@ -1,7 +1,7 @@
 /** nginx's configuration with all its includes, or nginx's own words against it and what they mean here. */
 import { spawnSync } from 'node:child_process'
 import type { Nginx } from './find-nginx.ts'
-import type { Finding } from './finding.ts'
+import { type Finding, fail } from './finding.ts'
 
 /** nginx -T: the configuration with all its includes, or what nginx says against it. */
 export function dumpConfiguration(nginx: Nginx, conf: string): string | Finding {
@@ -13,11 +13,7 @@ export function dumpConfiguration(nginx: Nginx, conf: string): string | Finding 
   }
   const said = stderr.trim().split('\n')
   const line = said.find((text) => /\[emerg\]|\[alert\]/.test(text)) ?? said[0] ?? ''
-  return {
-    level: 'fail',
-    text: `nginx -t: ${line.replace(/^.*\] (\d+#\d+: )?/, '')}`,
-    fix: fixOf(line),
-  }
+  return fail(`nginx -t: ${line.replace(/^.*\] (\d+#\d+: )?/, '')}`, fixOf(line))
 }
 
 /** nginx's own words, and what they mean here. */

@@ -2,7 +2,6 @@
 import { chown, cp, link, mkdir, rm } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { UserError } from '../errors.ts'
 import { layout } from '../layout.ts'
 import { DEFAULT_DATA } from '../options.ts'
@@ -30,8 +29,8 @@ export async function makeDirectories(data: string, user: User | null): Promise<
     prefix: path.join(data, 'nginx'),
     run: path.join(data, 'run'),
     log: path.join(data, 'log'),
-    packs: path.join(data, 'packs'),
-    socket: path.join(data, 'sidecar', 'sidecar.sock'),
+    packs: layout(data).packs,
+    socket: path.join(layout(data).sidecar, 'sidecar.sock'),
   }
   makeDataDirectory(data, [dirs.run, dirs.log, path.join(dirs.prefix, 'tmp')])
   checkReachable(data, user)
@@ -51,7 +50,7 @@ function checkReachable(data: string, user: User | null): void {
 
 /** What the sidecar's user has to be able to write and to run. */
 export async function giveToUser(dirs: Directories, user: User | null): Promise<SidecarProgram> {
-  const main = fileURLToPath(import.meta.url)
+  const main = import.meta.filename
   if (user === null) {
     return { node: process.execPath, main }
   }

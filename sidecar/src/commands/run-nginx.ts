@@ -4,7 +4,6 @@ import { cp, mkdir, readFile, writeFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { isAddress, splitAddress } from '../address.ts'
 import { UserError } from '../errors.ts'
 import type { Nginx } from './find-nginx.ts'
@@ -13,7 +12,7 @@ import { fixOf } from './nginx-dump.ts'
 import type { Directories } from './run-directories.ts'
 import type { User } from './users.ts'
 
-const here = path.dirname(fileURLToPath(import.meta.url))
+const here = import.meta.dirname
 
 export async function checkListen(address: string): Promise<string> {
   if (!isAddress(address)) {
@@ -83,16 +82,8 @@ export async function writeSite(
 
 export function nginxArgs(dirs: Directories): string[] {
   const conf = path.join(dirs.prefix, 'nginx.conf')
-  return [
-    '-p',
-    dirs.prefix,
-    '-c',
-    conf,
-    '-e',
-    path.join(dirs.log, 'nginx-error.log'),
-    '-g',
-    'daemon off;',
-  ]
+  const log = path.join(dirs.log, 'nginx-error.log')
+  return ['-p', dirs.prefix, '-c', conf, '-e', log, '-g', 'daemon off;']
 }
 
 export function testSite(nginx: Nginx, dirs: Directories): void {

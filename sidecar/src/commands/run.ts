@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { serveConfig } from '../config.ts'
 import { refuseIfInUse } from '../control.ts'
 import { UserError } from '../errors.ts'
-import { OPTIONS, one, type RawOptions, twinOf } from '../options.ts'
+import { type Name, OPTIONS, one, type RawOptions, twinOf } from '../options.ts'
 import { PASSWORD, sampleTarget, startSample } from '../sample/sample.ts'
 import type { Upstream } from '../upstreams.ts'
 import { findNginx } from './find-nginx.ts'
@@ -102,21 +102,6 @@ function checkForNginx(raw: RawOptions, upstreams: readonly Upstream[]): void {
   }
 }
 
-/** What `run` decides itself; the sidecar gets all the others as they are given. */
-const OWN = new Set<keyof typeof OPTIONS>([
-  'upstream',
-  'data',
-  'listen',
-  'upstream-by-path',
-  'socket',
-  'socket-group',
-  'secret-file',
-  'reports',
-  'drain',
-  'nginx-conf',
-  'repository',
-])
-
 function startSidecar(
   raw: RawOptions,
   dirs: Directories,
@@ -125,32 +110,27 @@ function startSidecar(
   targets: Target[],
   reports: string
 ): ChildProcess {
-  const upstreams = targets.flatMap((target) => ['--upstream', `${target.name}=${target.url}`])
-  return spawnChild(
-    program.node,
-    [
-      program.main,
-      'serve',
-      '--data',
-      dirs.data,
-      '--drain',
-      '0',
-      '--socket',
-      dirs.socket,
-      '--reports',
-      reports,
-      ...upstreams,
-    ],
-    { ...process.env, ...twins(raw) },
-    user
-  )
+  const args = [
+    program.main,
+    'serve',
+    `--data=${dirs.data}`,
+    `--socket=${dirs.socket}`,
+    `--reports=${reports}`,
+    '--drain=0',
+    ...targets.map(({ name, url }) => `--upstream=${name}=${url}`),
+  ]
+  return spawnChild(program.node, args, { ...process.env, ...twins(raw) }, user)
 }
 
-/** By the environment: a proxy's address may hold a password, and everyone sees arguments. */
+/**
+ * What is not `run`'s own to decide, as it was given. By the environment: a proxy's address may hold a
+ * password, and everyone sees arguments.
+ */
 function twins(raw: RawOptions): NodeJS.ProcessEnv {
-  const names = Object.keys(OPTIONS) as (keyof typeof OPTIONS)[]
+  const isOwn = (name: Name) => name === 'upstream' || name === 'data' || 'of' in OPTIONS[name]
+  const names = Object.keys(OPTIONS) as Name[]
   return Object.fromEntries(
-    names.map((name) => [twinOf(name), OWN.has(name) ? '' : (one(raw, name) ?? '')])
+    names.map((name) => [twinOf(name), isOwn(name) ? '' : (one(raw, name) ?? '')])
   )
 }
 

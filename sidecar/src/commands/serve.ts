@@ -11,7 +11,7 @@ import { type Config, serveConfig } from '../config.ts'
 import { type Control, type Purged, takeControl } from '../control.ts'
 import { UserError } from '../errors.ts'
 import { type Faults, openFaults } from '../faults.ts'
-import { endAllGit, trackProcessGroups } from '../git.ts'
+import { endAllGit } from '../git.ts'
 import type { Jobs } from '../jobs.ts'
 import { openLargeRequests } from '../large-request.ts'
 import { emptyDirectory, type Layout, layout } from '../layout.ts'
@@ -19,6 +19,7 @@ import { openLog } from '../log.ts'
 import { addGauges, createMetrics } from '../metrics.ts'
 import { type RawOptions, unknownTwins } from '../options.ts'
 import { openParts, type Parts } from '../parts.ts'
+import { trackProcessGroups } from '../process-groups.ts'
 import { startReports } from '../reports.ts'
 import { openRequestLog } from '../request-log.ts'
 import { createSidecarServer } from '../server.ts'
@@ -39,7 +40,7 @@ export async function serve(raw: RawOptions): Promise<void> {
     log.warn({ names: unknown }, 'unknown settings in the environment: see --help')
   const git = await usableGit()
   const metrics = createMetrics({ git })
-  const faults = openFaults(log, metrics)
+  const faults = openFaults(log, metrics.fault)
   const dirs = layout(config.data)
   makeDataDirectory(config.data, Object.values(dirs))
   const control = await takeControl(config.data)
@@ -112,7 +113,7 @@ function checkedConfig(raw: RawOptions): Config {
 /** What the last life has left under way. */
 async function clearAway(dirs: Layout, faults: Faults): Promise<void> {
   // Before tmp/ is emptied: what the last life left behind may be writing there.
-  trackProcessGroups(path.join(dirs.run, 'git'))
+  trackProcessGroups(path.join(dirs.sidecar, 'git'))
   await emptyDirectory(dirs.tmp)
   await hideAfterBoot(dirs, faults)
 }
@@ -197,5 +198,5 @@ function stopSignal(): Promise<NodeJS.Signals> {
 
 async function leaveNothing(dirs: Layout): Promise<void> {
   await emptyDirectory(dirs.tmp)
-  await rm(path.join(dirs.run, 'git'), { recursive: true, force: true })
+  await rm(path.join(dirs.sidecar, 'git'), { recursive: true, force: true })
 }

@@ -1,8 +1,8 @@
 /** Repositories of a first run: one that everyone may read, one that needs a password. */
-import { access } from 'node:fs/promises'
 import path from 'node:path'
 import { UserError } from '../errors.ts'
 import { runGit } from '../git.ts'
+import { exists } from '../mirror.ts'
 
 const COMMITS = 200
 
@@ -31,11 +31,7 @@ function data(text: string): string {
 }
 
 export async function makeSampleRepository(dir: string): Promise<void> {
-  const exists = await access(path.join(dir, 'HEAD')).then(
-    () => true,
-    () => false
-  )
-  if (exists) {
+  if (await exists(dir)) {
     return
   }
   await must(['init', '--bare', '--quiet', '--initial-branch=main', dir])

@@ -59,7 +59,7 @@ export const GUARDS = {
     ],
   ],
   'haves that upstream acknowledged': [
-    [AUTHORIZE, '{ haves: common(asked.haves, acknowledged) }', '{ haves: asked.haves }'],
+    [AUTHORIZE, '{ haves: acknowledged }', '{ haves: asked.haves }'],
   ],
   'shallows probed as wants': [[PROBE, 'request.wants.concat(request.shallows)', 'request.wants']],
   'closed table of filters': [
@@ -91,7 +91,7 @@ export const GUARDS = {
   ],
   'one mirror a repository': [
     [
-      'sidecar/src/mirrors.ts',
+      'sidecar/src/mirror-places.ts',
       '[name.upstream, name.repository, name.format]',
       '[name.upstream, name.format]',
     ],
@@ -99,13 +99,8 @@ export const GUARDS = {
   'key of the order': [
     [
       'njs/src/nginx/upload-pack.ts',
-      'keyOf(sha256, verdict.request, verdict.tags, settings.upstream, path)',
-      "keyOf(sha256, verdict.request, verdict.tags, settings.upstream, '')",
-    ],
-    [
-      'njs/src/nginx/upload-pack.ts',
-      'keyOf(sha256, request, null, settings.upstream, path)',
-      "keyOf(sha256, request, null, settings.upstream, '')",
+      'keyOf(sha256, request, tags, asked.upstream, asked.path)',
+      "keyOf(sha256, request, tags, asked.upstream, '')",
     ],
     [
       'sidecar/src/work.ts',
