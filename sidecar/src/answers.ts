@@ -8,6 +8,7 @@ import { type FaultCode, ofRepository } from './faults.ts'
 import type { Job } from './job.ts'
 import type { Commit } from './jobs.ts'
 import { endsWithin, makeAnswer, patience, willBeStored } from './make-answer.ts'
+import { siteOf } from './mirror.ts'
 import type { Parts } from './parts.ts'
 import { type LeadOrder, Pass, type PrepareOrder, ProbeFirst, type State } from './protocol.ts'
 import { withResolvers } from './resolvers.ts'
@@ -77,7 +78,7 @@ export function openAnswers(parts: Parts): Answers {
   /** His request is his probe: what is stored, or made for others, is not for him. */
   async function leadUnprobed(work: Work): Promise<State> {
     // He is probed: of two questions the second would be one too many.
-    if (parts.leftAlone.has(work.name.upstream)) {
+    if (parts.leftAlone.has(siteOf(work.name))) {
       return { state: 'probe' }
     }
     const led = inFlight.has(work.key)

@@ -65,17 +65,17 @@ async function isIndexed(parts: Parts, dir: string, work: LeadersWork, job: Job)
   if (!(await initMirror(name.format, dir))) {
     return false
   }
-  const state = await indexPack(dir, packData(job.spooled()), {
-    whole: isWhole(request),
-    idle: !job.isAwaited,
-  })
+  const whole = isWhole(request)
+  // Where it becomes the mirror it is long work, for which nobody waits: who joined follows the stream.
+  const idle = whole || !job.isAwaited
+  const state = await indexPack(dir, packData(job.spooled()), { whole, idle })
   // In v0 the advertisement alone gives a shallow upstream away: its history breaks off.
   if (state === 'broken') parts.mirrors.setShallow(name)
   const { wants } = request
   if (state !== 'sound' || (await present(dir, wants)).length < wants.length) {
     return false
   }
-  const doubt = await doubtOf(dir, request, tags ?? [], job.answer.shallows)
+  const doubt = await doubtOf(dir, request, tags ?? [], job.answer.shallows, idle)
   if (doubt === 'shallow') parts.mirrors.setShallow(name)
   return doubt === null
 }

@@ -14,6 +14,7 @@ import { asPass, ofRepository } from './faults.ts'
 import type { Job } from './job.ts'
 import type { Commit } from './jobs.ts'
 import { discard } from './layout.ts'
+import { siteOf } from './mirror.ts'
 import type { Parts } from './parts.ts'
 import { Overloaded, Pass, ProbeFirst } from './protocol.ts'
 import type { SpoolFile } from './store.ts'
@@ -81,7 +82,7 @@ async function askTwice(leftAlone: Parts['leftAlone'], work: Work): Promise<Upst
   }
   const seconds = secondsOf(first.retryAfter)
   if (seconds > 0) {
-    leftAlone.set(work.upstream.name, true, { ttl: Math.min(seconds * 1000, leftAlone.ttl) })
+    leftAlone.set(siteOf(work.name), true, { ttl: Math.min(seconds * 1000, leftAlone.ttl) })
   }
   if (!work.probed) {
     throw first.status === 504 ? new Pass('no-answer') : new ProbeFirst()

@@ -44,6 +44,7 @@ export interface Confirm {
 
 const content = z.object({
   upstream: z.string(),
+  vhost: z.string(),
   repository: z.string(),
   family: z.union([z.literal(0), z.literal(2)]),
   /** Canonical. */
@@ -116,17 +117,22 @@ export function openConfirm(
       if (!(await store.has(key))) return true
       if (state === 'sound') {
         const shallows = await boundaryOf(store.fileOf(key), request)
-        const doubt = await doubtOf(dir, request, tags, shallows)
+        const doubt = await doubtOf(dir, request, tags, shallows, true)
         if (doubt === 'shallow') shallow(name)
-        if (doubt !== 'tags') return true
+        if (doubt === null || doubt === 'shallow') return true
+        if (doubt === 'incomplete') damaged(name, 'git rev-list: objects are missing')
       } else {
-        faults('GITCACHE_UPSTREAM_DAMAGED', 'git index-pack', ofRepository(name))
+        damaged(name, 'git index-pack')
       }
       await store.remove(key, tag)
       return true
     } finally {
       await discard(dir)
     }
+  }
+
+  function damaged(name: MirrorName, why: string): void {
+    faults('GITCACHE_UPSTREAM_DAMAGED', why, ofRepository(name))
   }
 
   function fileOf(key: string, tag: string): string {
@@ -137,9 +143,9 @@ export function openConfirm(
     if (marks.size >= MAX_UNSEEN) return false
     const tag = repositoryTag(name.repository)
     take(key)
-    const { upstream, repository } = name
+    const { upstream, vhost, repository } = name
     const text = writeCanonicalRequest(request)
-    const said: Said = { upstream, repository, family: request.family, request: text, tags }
+    const said: Said = { upstream, vhost, repository, family: request.family, request: text, tags }
     try {
       await writeFile(fileOf(key, tag), JSON.stringify(said), { mode: 0o640 })
     } catch (error) {
@@ -185,9 +191,9 @@ function contentOf(text: string): Omit<Unseen, 'key'> | null {
     const protocol = said.family === 2 ? 'version=2' : ''
     const parsed = parseBody(said.request, protocol, Number.MAX_SAFE_INTEGER)
     if (parsed.kind === 'pass') return null
-    const { upstream, repository, tags } = said
+    const { upstream, vhost, repository, tags } = said
     const { request } = parsed
-    return { name: { upstream, repository, format: request.format }, request, tags }
+    return { name: { upstream, vhost, repository, format: request.format }, request, tags }
   } catch {
     return null
   }

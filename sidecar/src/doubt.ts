@@ -6,29 +6,57 @@ import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { type FetchRequest, isWhole } from '../../njs/src/git/fetch-request.ts'
+import { runGitIn, STARVED } from './git.ts'
 import { ask, objectTypes, present } from './mirror-objects.ts'
+import { Pass } from './protocol.ts'
 
 export type Doubt =
   /** Upstream is itself shallow: history ends before the depth that was asked for. */
   | 'shallow'
   /** It is older than the tag state in its key: upstream has a cache of packs (Gitaly's lives five minutes). */
   | 'tags'
+  /** An object that is reached from the wants is not in it: index-pack looks at each by itself. */
+  | 'incomplete'
 
 /**
  * Of a request without haves and shallows. `tags`: the lines of the tag state; `shallows`: the boundary
- * that the answer names. Throws Pass where git cannot tell.
+ * that the answer names. `idle`: nobody waits for it. Throws Pass where git cannot tell.
  */
 export async function doubtOf(
   dir: string,
   request: FetchRequest,
   tags: readonly string[],
-  shallows: readonly string[]
+  shallows: readonly string[],
+  idle: boolean
 ): Promise<Doubt | null> {
+  if (isWhole(request)) {
+    // index-pack has found it connected, and this will be the mirror.
+    return (await lacksTags(dir, tags)) ? 'tags' : null
+  }
+  await writeFile(path.join(dir, 'shallow'), shallows.map((oid) => `${oid}\n`).join(''))
   if (await endsEarly(dir, request, shallows)) {
     return 'shallow'
   }
-  return (await lacksTags(dir, tags)) ? 'tags' : null
+  if (await lacksTags(dir, tags)) {
+    return 'tags'
+  }
+  return (await isIncomplete(dir, request, idle)) ? 'incomplete' : null
 }
+
+/** Under a filter objects are missing. git-rev-list(1). */
+async function isIncomplete(dir: string, request: FetchRequest, idle: boolean): Promise<boolean> {
+  if (request.filter !== null) {
+    return false
+  }
+  const input = `${request.wants.join('\n')}\n`
+  const { code, stderr } = await runGitIn(dir, WALK, { input, idle })
+  if (code === -1 || STARVED.test(stderr)) {
+    throw new Pass('generate', stderr)
+  }
+  return code !== 0
+}
+
+const WALK = ['rev-list', '--objects', '--quiet', '--stdin']
 
 /**
  * The annotated tags of what is wanted itself. With include-tag upload-pack sends each whose object
@@ -84,7 +112,6 @@ async function endsEarly(
   if (!mayEndEarly(request)) {
     return false
   }
-  await writeFile(path.join(dir, 'shallow'), shallows.map((oid) => `${oid}\n`).join(''))
   // A parent that is neither there nor behind the boundary.
   if (shallows.length === 0) return !(await isWholeHistory(dir, request.wants))
   const parents = await history(dir, request.wants)

@@ -46,7 +46,10 @@ export interface FaultFields {
 }
 
 /** Whose mirror or answer it is. */
-export function ofRepository({ upstream, repository }: Omit<MirrorName, 'format'>): FaultFields {
+export function ofRepository({
+  upstream,
+  repository,
+}: Pick<MirrorName, 'upstream' | 'repository'>): FaultFields {
   return { upstream, repo: repository }
 }
 

@@ -102,14 +102,15 @@ type Yes = Extract<Verdict, { kind: 'yes' }>
 
 /** As njs orders what it has read itself. */
 function writeOrder(order: TicketOrder, { request, tags }: Yes): PrepareOrder {
-  const { secret, upstream, path, id, client } = order
+  const { secret, upstream, vhost, path, id, client } = order
   return {
     secret,
     upstream,
+    vhost,
     path,
     id,
     client,
-    key: keyOf(sha256, request, tags, upstream, path),
+    key: keyOf(sha256, request, tags, order),
     family: request.family,
     request: writeCanonicalRequest(request),
     tags,

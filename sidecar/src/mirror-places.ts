@@ -9,7 +9,7 @@ import { killGroupsIn } from './process-groups.ts'
 
 /** Where the mirror of a repository is, or will be. */
 export function placeOf(dirs: Layout, name: MirrorName): string {
-  const id = hash('sha256', [name.upstream, name.repository, name.format].join('\n'))
+  const id = hash('sha256', [name.upstream, name.vhost, name.repository, name.format].join('\n'))
   return path.join(dirs.mirrors, id.slice(0, 2), `${id}.git`)
 }
 

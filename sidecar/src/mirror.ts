@@ -9,8 +9,15 @@ import { Pass } from './protocol.ts'
 
 export interface MirrorName {
   upstream: string
+  /** What may choose among the hosts that answer there. */
+  vhost: string
   repository: string
   format: ObjectFormat
+}
+
+/** Who answers for a repository, whichever it is. */
+export function siteOf({ upstream, vhost }: MirrorName): string {
+  return `${upstream}\n${vhost}`
 }
 
 /** In each mirror: whose it is. When it was last written, the mirror was last used, or an hour before. */

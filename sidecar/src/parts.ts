@@ -33,7 +33,7 @@ export interface Parts extends Ground {
   /** Of the checks of answers that become no mirror: never behind a mirror in the making. */
   checks: LimitFunction
   confirm: Confirm
-  /** Upstreams that have said Retry-After, by their names, until it is over: there nobody leads unprobed. */
+  /** Upstreams that have said Retry-After, by `siteOf`, until it is over: there nobody leads unprobed. */
   leftAlone: LRUCache<string, true>
 }
 

@@ -5,6 +5,8 @@ import type { Reason } from '../../njs/src/git/reasons.ts'
 const head = {
   secret: z.string().default(''),
   upstream: z.string(),
+  /** $gitcache_vhost */
+  vhost: z.string().max(4096).default(''),
   /** The repository's path on upstream, as the client spelt it. */
   path: z.string().regex(/^(\/[A-Za-z0-9._~+@,:=-]+)+$/),
   /** nginx's $request_id: by it a line of its log and one of ours are found to be of one request. */

@@ -101,7 +101,7 @@ function readRequest(config: Config, asked: Asked, headers: IncomingHttpHeaders)
   }
   const request = parsed.request
   return {
-    key: keyOf(sha256, request, asked.tags, upstream.name, asked.path),
+    key: keyOf(sha256, request, asked.tags, asked),
     id: asked.id,
     since: Date.now(),
     client: asked.client,
@@ -110,6 +110,7 @@ function readRequest(config: Config, asked: Asked, headers: IncomingHttpHeaders)
     maxTags: asked.maxTags,
     name: {
       upstream: upstream.name,
+      vhost: asked.vhost,
       repository: repositoryId(asked.path),
       format: request.format,
     },

@@ -118,6 +118,7 @@ function anyChange(request: FetchRequest): fc.Arbitrary<Change> {
     fc.constant<Change>({ request: { format: request.format === 'sha1' ? 'sha256' : 'sha1' } }),
     path.map((repository) => ({ scope: { repository } })),
     path.map((name) => ({ scope: { upstream: `http://forge${name}` } })),
+    path.map((vhost) => ({ scope: { vhost } })),
     path.map((tagState) => ({
       scope: request.includeTag ? { tagState } : { repository: tagState },
     }))

@@ -205,7 +205,12 @@ function manyWants(count: number): string[] {
 export const CASES: Case[] = V2_LINES.concat(INHERITED, V2_CAPABILITIES, V2_SHAPE, V0_SHAPE)
 
 /** What the golden keys are for: a change of any of them empties every cache in the field. */
-export const GOLDEN_SCOPE = { upstream: 'http://forge', repository: '/group/x', tagState: 'tags' }
+export const GOLDEN_SCOPE = {
+  upstream: 'http://forge',
+  vhost: 'git.example.org git.example.org:8080',
+  repository: '/group/x',
+  tagState: 'tags',
+}
 
 export interface Golden {
   name: string
@@ -219,13 +224,13 @@ export const GOLDEN: Golden[] = [
     name: 'v2 clone',
     protocol: V2,
     body: v2(['thin-pack', 'ofs-delta', W, W, 'done']),
-    sha256: '4bff2c77d013ae9251c8c0da418171c92d5141c19295b7959ae7ac3b9e600c3b',
+    sha256: 'b2bfd1c4d21489f33902ee137ec22f3fea2eaeedc5ff6e92b30872bd584d1685',
   },
   {
     name: 'v2 depth 1 with tags',
     protocol: V2,
     body: v2(['thin-pack', 'include-tag', 'ofs-delta', W, 'deepen 1', 'done']),
-    sha256: 'ee40df2e327bfb0d9d9a08c596ccba38df0f0853ed98d35bd0f894ac024d8283',
+    sha256: '27295332b05b7e168f579a3cc979cb1d6d4ab11ac8f07d3f21dc61b9b15ea291',
   },
   {
     name: 'v2 everything, sha256',
@@ -244,12 +249,12 @@ export const GOLDEN: Golden[] = [
         'filter combine:blob:none+tree:3',
       ]
     ),
-    sha256: 'f9a0ed1ba395bd7e0972afc662c2d0a5f8bf2d07743a733f249541149be6f8a8',
+    sha256: '87c66948bbf7f41217a655d0e34279845f4d653fbae9753baece52a65044b053',
   },
   {
     name: 'v0 clone',
     protocol: V0,
     body: v0([want0('side-band-64k ofs-delta')]),
-    sha256: '7c23646212e37bb1609889e812a5cace796927834729be98e9ae679b6b9960a6',
+    sha256: '9b44a86526d51944448c78a6f366a68bccc6f7dd06626d7f52ed63eb540c3e9e',
   },
 ]

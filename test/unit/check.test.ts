@@ -192,6 +192,57 @@ describe('what nginx gives to no nested location', () => {
     expect(found(changedTo(changed))).toEqual([])
   })
 
+  const regex = (pattern: string) =>
+    `location ~ ${pattern} { auth_basic x; proxy_pass http://forge; }`
+  const notHeld = (location: string, place = PLACE) =>
+    `location ${location} does not hold for git-upload-pack: of ${place} the locations inside come first`
+  const include = 'include gitcache/gitcache-location.conf;'
+
+  test.each([
+    ['an expression beside it', '# here', regex('^/private/'), notHeld('~ ^/private/')],
+    ['one without a case', '# here', 'location ~* secret { deny all; }', notHeld('~* secret')],
+    [
+      'a prefix inside',
+      'proxy_pass http://forge;',
+      'location /private/ { deny all; } proxy_pass http://forge;',
+      notHeld('/private/'),
+    ],
+    ['an expression inside, behind', include, `${include} ${regex('^/b/')}`, notHeld('~ ^/b/')],
+    [
+      'a variable that both set',
+      '# here',
+      'set $token ""; auth_request_set $token $upstream_http_x;',
+      `\`auth_request_set $token\` does not hold for git-upload-pack in ${PLACE}: the server's \`set $token\` undoes it`,
+    ],
+    [
+      "the client's Host, and no part of the key",
+      '# here',
+      'set $gitcache_vhost ""; proxy_set_header host $http_host;',
+      `\`proxy_set_header host $http_host\` lets the client choose the host behind ${PLACE}, and $gitcache_vhost is empty`,
+    ],
+  ])('%s protects nothing', (_, from, to, text) => {
+    expect(found(RIGHT.replace(from, () => to)).map((finding) => finding.text)).toEqual([text])
+  })
+
+  test.each([
+    ['a prefix with ^~ beside it', '# here', `location ^~ /private/ { deny all; }`],
+    ['a longer prefix beside it', '# here', 'location /private/ { deny all; }'],
+    ['an expression inside, before', include, `${regex('^/b/')} ${include}`],
+    ['a prefix inside with its own', include, `location /b/ { ${include} } ${include}`],
+    ['a prefix inside with ^~', include, `location ^~ /b/ { deny all; } ${include}`],
+    ['an ending that is not ours', '# here', String.raw`location ~ \.(?:css|js)$ { expires 1d; }`],
+    ['a fixed Host', '# here', 'set $gitcache_vhost ""; proxy_set_header Host git.example.org;'],
+    ["the client's Host", '# here', 'set $gitcache_vhost $host; proxy_set_header Host $host;'],
+    ['two variables', '# here', 'set $a ""; auth_request_set $b $upstream_http_x;'],
+  ])('%s protects as before', (_, from, to) => {
+    expect(found(RIGHT.replace(from, () => to))).toEqual([])
+  })
+
+  test('an expression with the include, and others around it', () => {
+    const dump = RIGHT.replace('location / {', 'location ~ ^/ {').replace('# here', regex('^/b/'))
+    expect(found(dump)).toEqual([])
+  })
+
   test('a second server without its own', () => {
     const second =
       'server { listen 81; location /b/ { include gitcache/gitcache-location.conf; } }\n'

@@ -20,7 +20,12 @@ afterAll(work.remove)
 const repository = path.join(work.dir, 'upstream.git')
 makeRepository(repository, 'sha1')
 const MAIN = oidOf(repository, 'main')
-const NAME = { upstream: 'http://upstream', repository: '/team/app', format: 'sha1' as const }
+const NAME = {
+  upstream: 'http://upstream',
+  vhost: '',
+  repository: '/team/app',
+  format: 'sha1' as const,
+}
 const depth1 = v2([`want ${MAIN}`, 'deepen 1', 'done'])
 const clone = v2([`want ${MAIN}`, 'done'])
 const said = (body: string) => uploadPack(repository, 2, writeCanonicalRequest(fetchOf(body, V2)))
@@ -189,7 +194,7 @@ describe('who joins', () => {
   const before = FLUSH
   const tagged: PrepareOrder = {
     ...orderFor(depth1),
-    key: keyOf(sha256, request, before, NAME.upstream, '/team/app.git'),
+    key: keyOf(sha256, request, before, { ...NAME, path: '/team/app.git' }),
     request: writeCanonicalRequest(request),
     tags: before,
   }
@@ -366,7 +371,7 @@ test.each([
     expect(newest).toBe('')
     tags = pkts([`${oidOf(repository, 'newest')} refs/tags/newest peeled:${MAIN}`]) + FLUSH
     const request = fetchOf(v2([`want ${MAIN}`, ...lines, 'include-tag', 'done']), V2)
-    const key = keyOf(sha256, request, tags, NAME.upstream, '/team/app.git')
+    const key = keyOf(sha256, request, tags, { ...NAME, path: '/team/app.git' })
     const order = { ...orderFor(depth1), key, request: writeCanonicalRequest(request), tags }
     const one = sidecar({ 'make-mirrors': ['never'] })
     expect(await word(one.answers.prepare(order, {}))).toBe('miss')

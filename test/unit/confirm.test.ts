@@ -24,7 +24,7 @@ const at = damaged.indexOf('PACK') + 20
 damaged[at] = (damaged[at] ?? 0) ^ 0xff
 
 const WAITS = { later: 20, again: 50 }
-const NAME = { upstream: 'http://u', repository: '/a', format: 'sha1' as const }
+const NAME = { upstream: 'http://u', vhost: '', repository: '/a', format: 'sha1' as const }
 let said: string[] = []
 const shallow = ({ repository }: { repository: string }) => void said.push(`shallow ${repository}`)
 const faults = ((code: string) => said.push(code)) as unknown as Faults

@@ -117,7 +117,7 @@ describe('full clones', () => {
 })
 
 function orderName(repository: string) {
-  return { upstream: 'http://upstream', repository, format: 'sha1' as const }
+  return { upstream: 'http://upstream', vhost: '', repository, format: 'sha1' as const }
 }
 
 test.each([
@@ -195,7 +195,14 @@ test('large requests take turns, and no client has them all', async () => {
   let most = 0
   const never = { prepare: async () => ({ state: 'ready', key: '' }) as const }
   const large = openLargeRequests({ ...config, queueLength: 4 }, never as never)
-  const who = { secret: '', upstream: 'http://upstream', path: '/a.git', id: '', client: 'x' }
+  const who = {
+    secret: '',
+    upstream: 'http://upstream',
+    vhost: '',
+    path: '/a.git',
+    id: '',
+    client: 'x',
+  }
   const body = clone
   const one = async () => {
     const { job } = large.ticket({ ...who, maxTags: 0 }) as { job: string }

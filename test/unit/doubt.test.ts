@@ -45,7 +45,7 @@ async function doubt(upstream: string, request: FetchRequest, tags: string[] = [
   const dir = path.join(work.dir, `indexed-${serial}.git`)
   expect(await initMirror('sha1', dir)).toBe(true)
   expect(await indexPack(dir, packData(once(answer)), { whole: false, idle: false })).toBe('sound')
-  return doubtOf(dir, request, tags, state.shallows)
+  return doubtOf(dir, request, tags, state.shallows, false)
 }
 
 const main = () => `want ${oidOf(whole, 'main')}`

@@ -26,7 +26,7 @@ backend.on('request', ({ url }) => {
 })
 const port = await listenForAll(backend)
 const source = fetchSource(port, 'upstream.git')
-const name = { upstream: 'http://u', repository: '/a', format: 'sha1' as const }
+const name = { upstream: 'http://u', vhost: '', repository: '/a', format: 'sha1' as const }
 const on = { grown: () => {}, broken: () => {}, shallow: () => {} }
 
 test('of many checkouts at once of what a mirror lacks, upstream answers one itself', async () => {

@@ -33,7 +33,7 @@ const YES = '0014acknowledgments\n0008NAK\n0000'
 const NO = `0045ERR upload-pack: not our ref ${oid(1)}`
 
 const keyFor = (body: string, tags: string | null) =>
-  keyOf(sha256, fetchOf(body, V2), tags, 'http://u', '/a.git')
+  keyOf(sha256, fetchOf(body, V2), tags, { upstream: 'http://u', vhost: '', path: '/a.git' })
 
 /** What each internal location answers, the first time and then the second. */
 type Answers = Record<string, (string | (() => string))[]>

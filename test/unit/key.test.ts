@@ -97,6 +97,8 @@ describe('the scope', () => {
       { repository: '/group/X' },
       { upstream: 'http://other' },
       { upstream: 'https://forge' },
+      { vhost: '' },
+      { vhost: 'evil.test git.example.org:8080' },
       { upstream: `${GOLDEN_SCOPE.upstream}/group`, repository: '/x' },
     ]
     expect(new Set(scopes.map((scope) => keyOf(plain, scope))).size).toBe(scopes.length)

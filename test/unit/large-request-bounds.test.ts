@@ -22,7 +22,15 @@ const server = createServer(async (message, response) => {
 })
 const port = await listenForAll(server)
 const upstream = { name: 'http://test', url: `http://127.0.0.1:${port}` }
-const who = { secret: '', upstream: upstream.name, path: '/a.git', id: '', client: '', maxTags: 9 }
+const who = {
+  secret: '',
+  upstream: upstream.name,
+  vhost: '',
+  path: '/a.git',
+  id: '',
+  client: '',
+  maxTags: 9,
+}
 afterEach(() => void vi.useRealTimers())
 
 /** `seconds`: how long the answer takes to be made. */

@@ -29,9 +29,17 @@ test('a silent upstream is asked twice before who waits is passed; who was not p
   const plain = fetchOf(v2([`want ${oid(1)}`, 'done']), V2)
   const text = writeCanonicalRequest(plain)
   const path = '/Team/App.git'
-  const head = { secret: '', upstream: 'http://u', path, id: '', client: '', progress: false }
+  const head = {
+    secret: '',
+    upstream: 'http://u',
+    vhost: '',
+    path,
+    id: '',
+    client: '',
+    progress: false,
+  }
   const order = { ...head, family: 2 as const, request: text, tags: null, maxTags: 1 }
-  const key = keyOf(sha256, plain, null, 'http://u', path)
+  const key = keyOf(sha256, plain, null, { upstream: 'http://u', vhost: '', path })
   const probed = readOrder(config, { ...order, key }, {})
   const led = readLeadOrder(config, { ...head, family: 2, lead: text }, {})
   expect(2 * probed.source.beginWithin + 5000).toBeLessThan(config.maxWait * 1000)
@@ -117,7 +125,10 @@ test('signs of life end with the answer', async () => {
 
 test('a large request that was read while we began to drain is passed', async () => {
   const large = {
-    receive: async () => ({ order: { id: '', upstream: '', path: '' }, release: () => {} }),
+    receive: async () => ({
+      order: { id: '', upstream: '', vhost: '', path: '' },
+      release: () => {},
+    }),
     answer: async () => ({ state: 'nak' }),
   }
   const at = `/read/${'0'.repeat(32)}`

@@ -50,7 +50,7 @@ let mirrors = 0
 async function setUp() {
   mirrors += 1
   const dir = path.join(work.dir, `mirror-${mirrors}.git`)
-  const name = { upstream: 'http://u', repository: '/a', format: 'sha1' as const }
+  const name = { upstream: 'http://u', vhost: '', repository: '/a', format: 'sha1' as const }
   await initMirror(name.format, dir)
   expect(await fetchRefs(dir, source)).toBe('ok')
   asked = 0
@@ -141,7 +141,7 @@ test('a mirror that has its objects is given ten times as long', async () => {
   does = 'is slow'
   const finish = async (idle: boolean) => {
     const tmp = path.join(work.dir, `idle-${idle}`)
-    const name = { upstream: 'http://u', repository: '/a', format: 'sha1' as const }
+    const name = { upstream: 'http://u', vhost: '', repository: '/a', format: 'sha1' as const }
     await initMirror(name.format, tmp)
     return finishMirror(name, { ...source, stallAfter: 300 }, tmp, `${tmp}.git`, idle)
   }
@@ -190,7 +190,7 @@ test('what a git has left behind is no mirror, and in the way of none', async ()
   const dir = path.join(work.dir, 'remains.git')
   mkdirSync(path.join(dir, 'objects/pack'), { recursive: true })
   writeFileSync(path.join(dir, 'objects/pack/pack-1.keep'), '')
-  const name = { upstream: 'http://u', repository: '/a', format: 'sha1' as const }
+  const name = { upstream: 'http://u', vhost: '', repository: '/a', format: 'sha1' as const }
   await initMirror(name.format, tmp)
   expect(await finishMirror(name, source, tmp, dir, false)).toBe('ok')
   expect(existsSync(path.join(dir, 'HEAD'))).toBe(true)

@@ -53,7 +53,7 @@ async function setUp(name: string) {
     metrics,
     shallow: () => {},
   })
-  const of: MirrorName = { upstream: 'http://u', repository: '/a', format: 'sha1' }
+  const of: MirrorName = { upstream: 'http://u', vhost: '', repository: '/a', format: 'sha1' }
   const tmp = path.join(dirs.tmp, 'made')
   await initMirror(of.format, tmp)
   git(['--git-dir', tmp, '-c', 'fetch.unpackLimit=1', 'fetch', '-q', upstream, '+refs/*:refs/*'])

@@ -19,11 +19,11 @@ const path = '/a/b.git'
 function linesOf(
   tags: string,
   request = two,
-  key = keyOf(sha256, request, tags, 'http://u', path)
+  key = keyOf(sha256, request, tags, { upstream: 'http://u', vhost: '', path })
 ) {
   const { family } = request
   const text = writeCanonicalRequest(request)
-  const head = { secret: '', upstream: 'http://u', path, id: '', client: '', maxTags: 3 }
+  const head = { secret: '', upstream: 'http://u', vhost: '', path, id: '', client: '', maxTags: 3 }
   const order = { ...head, key, family, request: text, tags, progress: false }
   return leadersWork(readOrder(config, order, {})).tags
 }
@@ -34,12 +34,23 @@ const B = `${oid(2)} refs/tags/größe`
 const bytes = (text: string) => Buffer.byteLength(text).toString(16).padStart(4, '0')
 
 describe('an order for upstream alone', () => {
-  const head = { secret: '', upstream: 'http://u', path, id: '', client: '', progress: false }
+  const head = {
+    secret: '',
+    upstream: 'http://u',
+    vhost: '',
+    path,
+    id: '',
+    client: '',
+    progress: false,
+  }
   const plain = fetchOf(v2([`want ${oid(1)}`, 'done']), V2)
   const lead = { ...head, family: 2 as const, lead: writeCanonicalRequest(plain) }
 
   test('is no order for an authorised request, and the other way round', () => {
-    const order = { ...lead, key: keyOf(sha256, plain, null, 'http://u', path) }
+    const order = {
+      ...lead,
+      key: keyOf(sha256, plain, null, { upstream: 'http://u', vhost: '', path }),
+    }
     expect(prepareOrder.safeParse({ ...order, maxTags: 3, tags: null }).success).toBe(false)
     expect(leadOrder.safeParse(order).success).toBe(false)
     expect(readLeadOrder(config, leadOrder.parse(lead), {})).toMatchObject({ probed: false })
@@ -85,7 +96,7 @@ describe('the tag state', () => {
   })
 
   test('of another key passes', () => {
-    const key = keyOf(sha256, two, state(A), 'http://u', path)
+    const key = keyOf(sha256, two, state(A), { upstream: 'http://u', vhost: '', path })
     expect(linesOf(state(A), two, key)).toEqual([A])
     const other = expect.objectContaining({ reason: 'error' })
     expect(() => linesOf(state(A, `${A}2`), two, key)).toThrow(other)

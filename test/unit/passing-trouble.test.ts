@@ -54,7 +54,7 @@ function setUp() {
   const dirs = prepareLayout(path.join(work.dir, `data-${count}`))
   return { dirs, store: openStore(dirs) }
 }
-const name = { upstream: 'http://u', repository: '/a', format: 'sha1' as const }
+const name = { upstream: 'http://u', vhost: '', repository: '/a', format: 'sha1' as const }
 const KEY = 'c'.repeat(64)
 const none = (() => {}) as Faults
 const request = { ...emptyRequest(2), wants: [oid(1)], deepen: 'deepen 1', done: true }

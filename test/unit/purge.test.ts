@@ -30,7 +30,7 @@ const server = createServer((request, response) => {
 })
 const port = await listenForAll(server)
 const source = fetchSource(port, 'upstream.git')
-const of: MirrorName = { upstream: 'http://u', repository: '/a', format: 'sha1' }
+const of: MirrorName = { upstream: 'http://u', vhost: '', repository: '/a', format: 'sha1' }
 const KEY = 'ab'.repeat(32)
 
 let count = 0

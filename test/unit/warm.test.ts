@@ -24,7 +24,12 @@ backend.on('request', () => {
   asked += 1
 })
 const port = await listenForAll(backend)
-const NAME = { upstream: 'http://upstream', repository: '/team/app', format: 'sha1' as const }
+const NAME = {
+  upstream: 'http://upstream',
+  vhost: '',
+  repository: '/team/app',
+  format: 'sha1' as const,
+}
 const MAIN = oidOf(repository, 'main')
 
 let count = 0
@@ -45,7 +50,7 @@ async function warm() {
 function tagged(lines: string[]): PrepareOrder {
   const tags = pkts(lines) + FLUSH
   const request = fetchOf(v2([`want ${MAIN}`, 'deepen 1', 'include-tag', 'done']), V2)
-  const key = keyOf(sha256, request, tags, NAME.upstream, '/team/app.git')
+  const key = keyOf(sha256, request, tags, { ...NAME, path: '/team/app.git' })
   return {
     ...orderFor(v2([`want ${MAIN}`, 'done'])),
     key,

@@ -8,6 +8,8 @@ import type { NginxRequest } from './ngx.ts'
 export interface Settings {
   /** Scheme and authority of the operator's proxy_pass target, `http://forge`. */
   upstream: string
+  /** What of the request may choose among the hosts that answer there: the client writes it. */
+  vhost: string
   /** Where stored answers are. */
   packs: string
 }
@@ -24,6 +26,7 @@ export function readSettings(r: NginxRequest): Settings {
   const v = r.variables
   return {
     upstream: v['gitcache_upstream'] || '',
+    vhost: v['gitcache_vhost'] || '',
     packs: v['gitcache_packs'] || '',
   }
 }

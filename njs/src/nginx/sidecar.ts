@@ -3,17 +3,10 @@ import { isJob, NO_SIDECAR, readState, type SidecarState } from '../act.ts'
 import type { Verdict } from '../git/authorize.ts'
 import { writeCanonicalRequest } from '../git/canonical.ts'
 import type { FetchRequest } from '../git/fetch-request.ts'
+import type { Repository } from '../git/key.ts'
 import { isOver } from './bounded.ts'
 import { internal, type NginxRequest, type SubrequestOptions } from './ngx.ts'
 import { readMaxTags } from './settings.ts'
-
-/** Where an answer comes from. */
-export interface Repository {
-  /** Scheme and authority of the operator's proxy_pass target, `http://forge`. */
-  upstream: string
-  /** The repository's path on it. */
-  path: string
-}
 
 /** Orders the answer to what upstream has just allowed. */
 export async function prepare(
@@ -64,6 +57,7 @@ function orderOf(r: NginxRequest, of: Repository, more: object): string {
     id: r.variables['request_id'],
     client: r.remoteAddress,
     upstream: of.upstream,
+    vhost: of.vhost,
     path: of.path,
   }
   return JSON.stringify(Object.assign(head, more))

@@ -10,7 +10,7 @@ import { bufferSource } from '../bytes.ts'
 import { MAX_YES_AGE } from '../git/authorize.ts'
 import { isGzip, parseBody, type RequestHead, refuseHead, SERVICE } from '../git/classify.ts'
 import { type FetchRequest, isOwnProbe, type Parsed } from '../git/fetch-request.ts'
-import { keyOf } from '../git/key.ts'
+import { keyOf, type Repository } from '../git/key.ts'
 import { crashesInSubrequests } from '../git/njs-version.ts'
 import type { Reason } from '../git/reasons.ts'
 import { isStored, sha256 } from '../stored.ts'
@@ -18,7 +18,7 @@ import { resultHeader } from './headers.ts'
 import { internal, type NginxRequest } from './ngx.ts'
 import { inflateBody, isLarge, readBody, readHead, readPath } from './request.ts'
 import { isOn, readSettings, type Settings } from './settings.ts'
-import { lead, prepare, type Repository, readBySidecar } from './sidecar.ts'
+import { lead, prepare, readBySidecar } from './sidecar.ts'
 import { authorizeInTime } from './upstream.ts'
 
 /** What other clients than git write is read packet by packet, which takes njs 2 ms for so many. */
@@ -73,7 +73,13 @@ function decide(r: NginxRequest, settings: Settings): Act | Promise<Act> {
   if (reason !== null) {
     return passed(reason)
   }
-  const asked = { upstream: settings.upstream, packs: settings.packs, path: path as string, head }
+  const asked = {
+    upstream: settings.upstream,
+    vhost: settings.vhost,
+    packs: settings.packs,
+    path: path as string,
+    head,
+  }
   const body = isLarge(r, head) ? 'body-size' : readBody(r)
   return isGzip(head.contentEncoding) && typeof body !== 'string'
     ? answerGzip(r, asked, body)
@@ -167,7 +173,7 @@ async function answer(r: NginxRequest, asked: Asked, request: FetchRequest): Pro
 }
 
 function keyFor(asked: Asked, request: FetchRequest, tags: string | null): string {
-  return keyOf(sha256, request, tags, asked.upstream, asked.path)
+  return keyOf(sha256, request, tags, asked)
 }
 
 /** A body too large for this engine: the sidecar reads it and asks upstream itself. */

@@ -2,13 +2,11 @@
  * What nginx takes around gitcache-location.conf, and what does not work there: the include is made of
  * nested locations, and nginx gives them neither variables nor conditions of the one around them.
  */
-
+import { checkProtection } from './check-protection.ts'
 import { checkSettings } from './check-settings.ts'
 import { type Finding, fail, ok, warn } from './finding.ts'
 import { type Directive, readDirectives } from './nginx-directives.ts'
-
-/** The blocks around an include, from the outermost on: http, server, location. */
-type Place = Directive[]
+import { directivesOf, nameOf, type Place, placesOf, setsOf, settingOf } from './places.ts'
 
 /** `dump`: of nginx -T, with its comments. */
 export function checkPlaces(dump: string): Finding[] {
@@ -22,40 +20,20 @@ export function checkPlaces(dump: string): Finding[] {
     ]
   }
   const places = placesOf(tree, [])
-  const found = places.flatMap((place) =>
-    [checkUpstream, checkProxyPass, checkConditions, checkPattern, checkReports].flatMap((one) =>
-      one(place)
-    )
-  )
+  const found = places.flatMap((place) => CHECKS.flatMap((one) => one(place)))
   const areReported = places.length > 0 && places.every(isReported)
   const reported: Finding[] = areReported ? [ok('hits are reported to the sidecar')] : []
   return [...checkSettings(tree), ...found, ...reported]
 }
 
-function placesOf(directives: Directive[], around: Place): Place[] {
-  const isHere = directives.some(({ name, block }) => name === 'location' && block?.some(isWork))
-  const inside = directives.flatMap((one) =>
-    one.block === null ? [] : placesOf(one.block, [...around, one])
-  )
-  return isHere ? [around, ...inside] : inside
-}
-
-function isWork({ name, args }: Directive): boolean {
-  return name === 'js_content' && args[0] === 'gitcache.uploadPack'
-}
-
-/** `location /git/ of server git.example.org`. */
-function nameOf(place: Place): string {
-  const { name = '', args = [] } = place.at(-1) ?? {}
-  const server = place.find((one) => one.name === 'server')
-  const [known] = ['server_name', 'listen'].flatMap((key) => directivesOf(server, key))
-  const of = server === undefined ? '' : ` of server ${known?.args[0] ?? ''}`
-  return name === 'server' ? of.slice(' of '.length) : `${[name, ...args].join(' ')}${of}`
-}
-
-function directivesOf(block: Directive | undefined, name: string): Directive[] {
-  return (block?.block ?? []).filter((one) => one.name === name)
-}
+const CHECKS = [
+  checkUpstream,
+  checkProxyPass,
+  checkConditions,
+  checkPattern,
+  checkProtection,
+  checkReports,
+]
 
 /** By `set` in the server, or by a map that has a row with something in it. */
 function checkUpstream(place: Place): Finding[] {
@@ -129,25 +107,6 @@ function withoutSlash(path: string): string {
 
 function isBelow(path: string, prefix: string): boolean {
   return `${path}/`.startsWith(`${prefix}/`)
-}
-
-/** Its one value for all of the server; null where it depends on the request. */
-function settingOf(place: Place, name: string): string | null {
-  const http = place.find((one) => one.name === 'http')
-  const server = place.find((one) => one.name === 'server')
-  const rows = directivesOf(http, 'map')
-    .filter(({ args }) => args[1] === name)
-    .flatMap(({ block }) => block ?? [])
-  const sets = setsOf(server).filter(({ args }) => args[0] === name)
-  const value = sets.length > 0 ? sets.at(-1)?.args[1] : rows[0]?.args[0]
-  const isOne = sets.length > 0 ? sets.length === 1 : rows.length < 2
-  return isOne && !value?.includes('$') ? (value ?? '') : null
-}
-
-/** Also in an `if`, and in no location. */
-function setsOf(server: Directive | undefined): Directive[] {
-  const blocks = [server, ...directivesOf(server, 'if')]
-  return blocks.flatMap((block) => directivesOf(block, 'set'))
 }
 
 /** ngx_http_rewrite_module runs the directives of the location that is found, and those alone. */

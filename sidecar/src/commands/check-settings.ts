@@ -24,6 +24,7 @@ const SETTINGS = new Map<string, Form>([
       fix: 'scheme://name of your proxy_pass, without a path and without a slash behind it',
     },
   ],
+  ['$gitcache_vhost', ANY],
   ['$gitcache_prefix', PREFIX],
   ['$gitcache_upstream_prefix', PREFIX],
   ['$gitcache_packs', { pattern: /^\//, fix: "the sidecar's --data and /packs" }],

@@ -92,15 +92,15 @@ export const GUARDS = {
   'one mirror a repository': [
     [
       'sidecar/src/mirror-places.ts',
-      '[name.upstream, name.repository, name.format]',
-      '[name.upstream, name.format]',
+      '[name.upstream, name.vhost, name.repository, name.format]',
+      '[name.upstream, name.vhost, name.format]',
     ],
   ],
   'key of the order': [
     [
       'njs/src/nginx/upload-pack.ts',
-      'keyOf(sha256, request, tags, asked.upstream, asked.path)',
-      "keyOf(sha256, request, tags, asked.upstream, '')",
+      'keyOf(sha256, request, tags, asked)',
+      "keyOf(sha256, request, tags, Object.assign({}, asked, { path: '' }))",
     ],
     [
       'sidecar/src/work.ts',

@@ -1,0 +1,50 @@
+/** Where gitcache-location.conf is included, and what is set there. */
+import type { Directive } from './nginx-directives.ts'
+
+/** The blocks around an include, from the outermost on: http, server, location. */
+export type Place = Directive[]
+
+/** Where the include stands, in all of it. */
+export function placesOf(directives: Directive[], around: Place): Place[] {
+  const isHere = directives.some(({ name, block }) => name === 'location' && block?.some(isWork))
+  const inside = directives.flatMap((one) =>
+    one.block === null ? [] : placesOf(one.block, [...around, one])
+  )
+  return isHere ? [around, ...inside] : inside
+}
+
+function isWork({ name, args }: Directive): boolean {
+  return name === 'js_content' && args[0] === 'gitcache.uploadPack'
+}
+
+/** `location /git/ of server git.example.org`. */
+export function nameOf(place: Place): string {
+  const { name = '', args = [] } = place.at(-1) ?? {}
+  const server = place.find((one) => one.name === 'server')
+  const [known] = ['server_name', 'listen'].flatMap((key) => directivesOf(server, key))
+  const of = server === undefined ? '' : ` of server ${known?.args[0] ?? ''}`
+  return name === 'server' ? of.slice(' of '.length) : `${[name, ...args].join(' ')}${of}`
+}
+
+export function directivesOf(block: Directive | undefined, name: string): Directive[] {
+  return (block?.block ?? []).filter((one) => one.name === name)
+}
+
+/** Its one value for all of the server; null where it depends on the request. */
+export function settingOf(place: Place, name: string): string | null {
+  const http = place.find((one) => one.name === 'http')
+  const server = place.find((one) => one.name === 'server')
+  const rows = directivesOf(http, 'map')
+    .filter(({ args }) => args[1] === name)
+    .flatMap(({ block }) => block ?? [])
+  const sets = setsOf(server).filter(({ args }) => args[0] === name)
+  const value = sets.length > 0 ? sets.at(-1)?.args[1] : rows[0]?.args[0]
+  const isOne = sets.length > 0 ? sets.length === 1 : rows.length < 2
+  return isOne && !value?.includes('$') ? (value ?? '') : null
+}
+
+/** Also in an `if`, and in no location. */
+export function setsOf(server: Directive | undefined): Directive[] {
+  const blocks = [server, ...directivesOf(server, 'if')]
+  return blocks.flatMap((block) => directivesOf(block, 'set'))
+}
