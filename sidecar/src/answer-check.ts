@@ -99,6 +99,9 @@ async function removeUnlessIntact(
   }
 }
 
+/** That wait: anyone on this machine can send reports. */
+const MAX_SUSPECTS = 100
+
 /**
  * For answers of which nginx did not send all: mostly the client has hung up, but where the disk
  * cannot be read, every client would be cut off there. One at a time, each once a minute.
@@ -115,7 +118,7 @@ export function openSuspects(dirs: Layout, store: Store, faults: Faults): (key: 
   }
 
   return (key) => {
-    if (seen.has(key)) return
+    if (seen.has(key) || turns.pendingCount > MAX_SUSPECTS) return
     seen.set(key, true)
     turns(() => check(key)).catch((error) => faults('GITCACHE_EVICT', error))
   }

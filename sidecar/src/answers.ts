@@ -10,7 +10,14 @@ import type { Commit } from './jobs.ts'
 import { endsWithin, makeAnswer, patience, willBeStored } from './make-answer.ts'
 import { siteOf } from './mirror.ts'
 import type { Parts } from './parts.ts'
-import { type LeadOrder, Pass, type PrepareOrder, ProbeFirst, type State } from './protocol.ts'
+import {
+  type LeadOrder,
+  Overloaded,
+  Pass,
+  type PrepareOrder,
+  ProbeFirst,
+  type State,
+} from './protocol.ts'
 import { withResolvers } from './resolvers.ts'
 import { readLeadOrder, readOrder, type Work } from './work.ts'
 
@@ -27,6 +34,8 @@ interface InFlight {
   tagState: string | null
   first: Promise<Job>
   others: Promise<Job>
+  /** How many have waited for it. */
+  waiters: number
   /** When all is done, and stored where it may be; never rejects. */
   ended: Promise<void>
 }
@@ -50,6 +59,8 @@ const LEADERS_OWN = new Set(['refused', 'fetch-failed', 'not-in-mirror', 'no-ans
 const ONCE_MORE = new Set(['broken-off', 'unreachable'])
 /** After so many leaders who had upstream's yes it is no matter of their credentials. */
 const MAX_REFUSALS = 2
+/** 429, 5xx and silence may be one client's own, by his token or a header of his: the second is everyone's. */
+const MAX_OVERLOADS = 2
 
 /** Reasons that an operator can do something about. */
 const FAULTS: Partial<Record<Reason, FaultCode>> = {
@@ -96,8 +107,10 @@ export function openAnswers(parts: Parts): Answers {
   /** Waits for whoever leads; leads where nobody does, at most once. */
   async function find(work: Work): Promise<State> {
     let until = Date.now() + patience(config)
-    const end = Date.now() + config.maxWait * 1000
+    const begun = Date.now()
+    const end = begun + config.maxWait * 1000
     let refusals = 0
+    let overloads = 0
     let failed: InFlight | null = null
     for (;;) {
       const led = inFlight.get(work.key)
@@ -121,6 +134,13 @@ export function openAnswers(parts: Parts): Answers {
       await endsWithin(led.ended, CHECKING)
       if (found instanceof ProbeFirst) continue
       failed = led
+      if (found instanceof Overloaded) {
+        overloads += 1
+        work.retries = false
+        // Silence took too long for a second time: all would be passed in the middle of it.
+        if (overloads === MAX_OVERLOADS || Date.now() > (begun + end) / 2) throw found
+        continue
+      }
       if (LEADERS_OWN.has(found.reason)) {
         refusals += led.probed ? 1 : 0
         if (refusals === MAX_REFUSALS) throw found
@@ -137,7 +157,8 @@ export function openAnswers(parts: Parts): Answers {
     led: InFlight,
     work: Work,
     until: number
-  ): Promise<State | Pass | ProbeFirst | null> {
+  ): Promise<State | Pass | Overloaded | ProbeFirst | null> {
+    led.waiters += 1
     const joined = await led.others.catch(whatItSays)
     if (joined instanceof Error) return joined
     await waitForFile(led, joined, work, until)
@@ -185,7 +206,7 @@ export function openAnswers(parts: Parts): Answers {
     const others = withResolvers<Job>()
     for (const { promise } of [first, others]) promise.catch(() => {})
     const commit: Commit = { first: first.resolve, others: others.resolve, alone: others.reject }
-    const ended = makeAnswer(parts, work, commit)
+    const ended = makeAnswer(parts, work, commit, () => led.waiters > 0)
       .catch((error: unknown) => {
         const fault = error instanceof Pass ? FAULTS[error.reason] : undefined
         if (fault) faults(fault, error, ofRepository(work.name))
@@ -197,7 +218,14 @@ export function openAnswers(parts: Parts): Answers {
         release()
       })
     const { probed, tagState } = work
-    const led = { probed, tagState, first: first.promise, others: others.promise, ended }
+    const led: InFlight = {
+      probed,
+      tagState,
+      first: first.promise,
+      others: others.promise,
+      waiters: 0,
+      ended,
+    }
     inFlight.set(work.key, led)
     return led
   }
@@ -206,8 +234,8 @@ export function openAnswers(parts: Parts): Answers {
 }
 
 /** What a leader's failure is to those who wait for him; throws what is everyone's. */
-function whatItSays(error: unknown): Pass | ProbeFirst {
-  if (error instanceof ProbeFirst) {
+function whatItSays(error: unknown): Pass | Overloaded | ProbeFirst {
+  if (error instanceof ProbeFirst || error instanceof Overloaded) {
     return error
   }
   if (error instanceof Pass && (LEADERS_OWN.has(error.reason) || ONCE_MORE.has(error.reason))) {

@@ -211,7 +211,11 @@ export function openBudget(parts: BudgetParts): Budget {
   }
 
   async function dropMirror(mirror: MirrorSize): Promise<number> {
-    if (!(await mirrors.evict(mirror.dir))) {
+    const gone = await mirrors.evict(mirror.dir).catch((error: unknown) => {
+      faults('GITCACHE_EVICT', error)
+      return false
+    })
+    if (!gone) {
       return 0
     }
     metrics.evicted('mirror')

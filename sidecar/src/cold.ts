@@ -88,7 +88,7 @@ async function askTwice(leftAlone: Parts['leftAlone'], work: Work): Promise<Upst
     throw first.status === 504 ? new Pass('no-answer') : new ProbeFirst()
   }
   const wait = seconds || RETRY_SECONDS
-  if (wait > MAX_RETRY_SECONDS) {
+  if (wait > MAX_RETRY_SECONDS || !work.retries) {
     throw first
   }
   await sleep(wait * 1000)

@@ -96,9 +96,9 @@ async function takePlace(data: string, own: string, file: string): Promise<void>
     await rm(own, { force: true })
     return
   }
+  const { ino } = await stat(own)
   await refuseIfInUse(data)
   // Of a life that was killed. Who takes its place last has it.
-  const { ino } = await stat(own)
   await rename(own, file)
   await sleep(SETTLED)
   if ((await stat(file)).ino !== ino) throw inUse(data)

@@ -34,6 +34,8 @@ export interface FetchState {
   asking: boolean
   /** Upstream's repository is shallow. */
   shallow: boolean
+  /** The last fetch was told 429 or 5xx, twice: it was asked enough. */
+  strained: boolean
   /** Fetches since its packs were put together. */
   grown: number
 }
@@ -49,6 +51,7 @@ export function newFetchState(name: MirrorName, dir: string): FetchState {
     refsTimer: null,
     asking: false,
     shallow: false,
+    strained: false,
     grown: 0,
   }
 }
@@ -144,7 +147,7 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
   /** Begins when the one before has ended, and there is a place for it. */
   function startNext(state: FetchState, source: FetchSource): Promise<FetchOutcome> {
     const before = state.fetching ?? Promise.resolve()
-    const run = before.then(() => limit.fetch(turnOf(state.name), () => fetchWanted(state, source)))
+    const run = before.then(() => inTurn(state, () => fetchWanted(state, source)))
     const ended = run
       .catch(() => {})
       .finally(() => {
@@ -154,6 +157,26 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
       })
     state.fetching = ended
     return run
+  }
+
+  function inTurn<T>({ name }: FetchState, work: () => Promise<T>): Promise<T> {
+    return limit.fetch(name.upstream, turnOf(name), work)
+  }
+
+  /**
+   * 429 or 5xx to another client's credentials is no word to this one: once more, and that is everyone's.
+   * Throws Overloaded.
+   */
+  async function sharedTwice(
+    state: FetchState,
+    source: FetchSource,
+    oids: string[]
+  ): Promise<FetchOutcome> {
+    const isOwn = state.next === null
+    const first = await shared(state, source, oids)
+    const outcome = first === 'overloaded' && !isOwn ? await shared(state, source, oids) : first
+    refuseAll(outcome)
+    return outcome
   }
 
   /** What all who have come so far wait for; who comes from now on waits for the next. */
@@ -185,10 +208,11 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
     fetch: () => Promise<FetchOutcome>
   ): Promise<FetchOutcome> {
     let outcome = await measured(state.dir, state.dir, fetch)
-    if (outcome === 'overloaded') {
+    if (outcome === 'overloaded' && !state.strained) {
       await sleep(RETRY_OVERLOADED)
       outcome = await measured(state.dir, state.dir, fetch)
     }
+    state.strained = outcome === 'overloaded'
     state.grown += 1
     if (state.grown === MANY_FETCHES) {
       state.grown = 0
@@ -211,8 +235,8 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
   }
 
   /**
-   * Three attempts, each for what is still missing: a few ids in a fetch that is shared; all refs; the
-   * ids again, with this client's own credentials.
+   * Each attempt is for what is still missing: a few ids in a fetch that is shared; all refs; the ids
+   * that no ref gives, in a shared fetch where that was not tried, and with this client's own credentials.
    */
   async function bringIn(
     state: FetchState,
@@ -221,13 +245,13 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
     tags: string[]
   ): Promise<void> {
     let lacks = await look(state, request, tags)
-    if (isQuickerById(request, lacks)) {
-      refuseAll(await shared(state, source, lacks.oids))
+    const isById = isQuickerById(request, lacks)
+    if (isById) {
+      await sharedTwice(state, source, lacks.oids)
       lacks = await look(state, request, tags)
     }
     if (lacks.oids.length > 0 || lacks.contents || lacks.tags) {
-      const outcome = await shared(state, source, [])
-      refuseAll(outcome)
+      const outcome = await sharedTwice(state, source, [])
       if (outcome === 'shallow') on.shallow(state)
       lacks = await look(state, request, tags)
     }
@@ -236,6 +260,10 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
     }
     if (lacks.tags) {
       throw new Pass('not-in-mirror', 'a tag')
+    }
+    if (lacks.oids.length > 0 && !isById) {
+      await sharedTwice(state, source, lacks.oids)
+      lacks = await look(state, request, tags)
     }
     if (lacks.oids.length > 0) {
       lacks = await bringInByOid(state, source, request, lacks.oids)
@@ -251,7 +279,7 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
     request: FetchRequest,
     oids: string[]
   ): Promise<Lacking> {
-    const outcome = await limit.fetch(turnOf(state.name), () => byOid(state, source, oids))
+    const outcome = await inTurn(state, () => byOid(state, source, oids))
     const lacks = await look(state, request, [])
     if (lacks.oids.length > 0 || lacks.contents) {
       throw new Pass(outcome === 'ok' ? 'not-in-mirror' : 'fetch-failed')
@@ -264,7 +292,7 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
     source: FetchSource,
     have: string[]
   ): Promise<void> {
-    await limit.fetch(turnOf(state.name), () => byOid(state, source, have))
+    await inTurn(state, () => byOid(state, source, have))
     const known = await limit.look(turnOf(state.name), () => present(state.dir, have))
     if (known.length === 0) {
       throw new Pass('not-in-mirror')

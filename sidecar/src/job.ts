@@ -40,7 +40,7 @@ export class Job {
   readonly #asides = new Asides()
   #awaitedBy = 0
   #state: 'running' | 'done' | 'failed' = 'running'
-  readonly #readers = new Set<{ sent: number }>()
+  readonly #readers = new Set<{ sent: number; response: ServerResponse }>()
   #retired = false
   #closed = false
   #starved = false
@@ -61,9 +61,9 @@ export class Job {
     return this.#spool.size
   }
 
-  /** Why the disk does not have all of it: its error, or null. */
+  /** Why the disk does not have all of it: its error, or null; also where it was purged, and its file closed. */
   get lost(): unknown {
-    return this.#spool.lost
+    return this.#aborted ? null : this.#spool.lost
   }
 
   /** Why there is no more of it, where it broke off. */
@@ -120,6 +120,8 @@ export class Job {
       this.#source?.kill()
       this.#end('failed')
     }
+    // Who is slow hangs in a write.
+    for (const { response } of this.#readers) response.destroy()
     this.#events.emit('change')
   }
 
@@ -145,6 +147,7 @@ export class Job {
 
   async #copy(stdout: AsyncIterable<Buffer>): Promise<void> {
     for await (const chunk of stdout) {
+      if (this.#aborted) return
       for (const piece of this.#splitter.push(chunk)) {
         if (piece.kind === 'kept') await this.#keep(piece.bytes)
         else this.#setAside(piece)
@@ -236,7 +239,7 @@ export class Job {
    * bytes of the answer itself were sent.
    */
   async send(response: ServerResponse, hearer: Hearer): Promise<number> {
-    const reader = { sent: 0 }
+    const reader = { sent: 0, response }
     this.#readers.add(reader)
     response.once('close', () => this.#events.emit('change'))
     try {

@@ -1,4 +1,5 @@
 /** The data directory: what lies where, and what of it a previous life may have left. */
+import { randomBytes } from 'node:crypto'
 import { readdir, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 
@@ -33,12 +34,14 @@ export async function emptyDirectory(dir: string): Promise<void> {
   }
 }
 
+/** Of this process: two that should both have the directory must not write to one file. */
+const LIFE = randomBytes(4).toString('hex')
 let serial = 0
 
-/** A name under tmp/ that no other in this life has. */
+/** A name under tmp/ that nothing else ever has. */
 export function temporaryName(dirs: Layout, kind: string): string {
   serial += 1
-  return path.join(dirs.tmp, `${kind}-${serial}`)
+  return path.join(dirs.tmp, `${kind}-${LIFE}-${serial}`)
 }
 
 /** What has such a name, if it is there. */

@@ -11,8 +11,13 @@ import { Pass, ProbeFirst } from './protocol.ts'
 import { answerFromMirror } from './warm.ts'
 import { type LeadersWork, leadersWork, type Work } from './work.ts'
 
-/** Resolves when all is done, and stored where it may be. Throws what `answers.ts` makes of it for those who wait. */
-export async function makeAnswer(parts: Parts, asked: Work, commit: Commit): Promise<void> {
+/** Resolves when all is done, and stored where it may be. `isAwaited`: others have asked the same. Throws what `answers.ts` makes of it for those who wait. */
+export async function makeAnswer(
+  parts: Parts,
+  asked: Work,
+  commit: Commit,
+  isAwaited: () => boolean
+): Promise<void> {
   const { config, mirrors } = parts
   const work = leadersWork(asked)
   const end = Date.now() + config.maxWait * 1000
@@ -22,7 +27,7 @@ export async function makeAnswer(parts: Parts, asked: Work, commit: Commit): Pro
       throw work.probed ? error : new ProbeFirst()
     })
     if (mirror !== null) {
-      return mirrors.using(work.name, () => update(parts, mirror, work, commit))
+      return mirrors.using(work.name, () => update(parts, mirror, work, commit, isAwaited))
     }
     if (!isWhole(work.request)) {
       await answerFromUpstream(parts, work, commit)
@@ -56,7 +61,8 @@ async function update(
   parts: Parts,
   mirror: string,
   work: LeadersWork,
-  commit: Commit
+  commit: Commit,
+  isAwaited: () => boolean
 ): Promise<void> {
   const { mirrors } = parts
   const ask = () => answerFromUpstream(parts, work, commit)
@@ -66,7 +72,13 @@ async function update(
   if (!work.probed) {
     throw new ProbeFirst()
   }
-  await answerFromMirror(parts, mirror, work, commit)
+  try {
+    await answerFromMirror(parts, mirror, work, commit)
+  } catch (error) {
+    // No place for git: upstream makes it once, and not for each of those who wait.
+    if (!(error instanceof Pass && error.reason === 'busy' && isAwaited())) throw error
+    await ask()
+  }
 }
 
 /** Unless something goes wrong, and whoever makes it: upstream's answers to haves are not. */

@@ -50,5 +50,7 @@ export async function discardMirror(dirs: Layout, dir: string): Promise<void> {
     () => true,
     () => false
   )
+  // What began while the disk was busy.
+  killGroupsIn(dir)
   await rm(moved ? aside : dir, { recursive: true, force: true })
 }

@@ -29,6 +29,8 @@ interface Entry extends MakingState {
   used: number
   /** When its use was last written down. */
   noted: number
+  /** What killed gits left in it is being removed: nobody may write there. */
+  cleaning: Promise<void> | null
 }
 
 export interface Mirrors {
@@ -62,8 +64,8 @@ export interface Mirrors {
   using<T>(name: MirrorName, work: () => Promise<T>): Promise<T>
   /** All that are on disk, also of an earlier life. */
   sizes(): Promise<MirrorSize[]>
-  /** False where it is in use. */
-  remove(dir: string): Promise<boolean>
+  /** False where it is in use, or was used since `usedBefore`, milliseconds since the epoch. */
+  remove(dir: string, usedBefore?: number): Promise<boolean>
   /** The same for want of room: it is not made again for a while. */
   evict(dir: string): Promise<boolean>
   /** Removes all mirrors of a repository, in use, or in the making. Returns how many there were. */
@@ -127,6 +129,7 @@ export function openMirrors(parts: MirrorParts): Mirrors {
       users: 0,
       used: 0,
       noted: 0,
+      cleaning: null,
     }
     const entry = entries.get(dir) ?? fresh
     entries.delete(dir)
@@ -175,7 +178,10 @@ export function openMirrors(parts: MirrorParts): Mirrors {
   async function using<T>(name: MirrorName, work: () => Promise<T>): Promise<T> {
     const entry = entryOf(name)
     noteUse(entry)
-    return held(entry, work)
+    return held(entry, async () => {
+      await entry.cleaning
+      return work()
+    })
   }
 
   /** For the next life; once an hour is enough. */
@@ -203,12 +209,26 @@ export function openMirrors(parts: MirrorParts): Mirrors {
       return
     }
     const entry = entryOf(name)
-    if (entry.users === 0 && entry.fetching === null) await removeLeftBehind(dir)
+    if (entry.users === 0 && entry.fetching === null) await clean(entry)
     await held(entry, () => work(name))
   }
 
-  async function remove(dir: string): Promise<boolean> {
+  /** Nobody begins to write there meanwhile. */
+  async function clean(entry: Entry): Promise<void> {
+    const cleaning = removeLeftBehind(entry.dir).finally(() => {
+      entry.cleaning = null
+      if (entry.fetching === cleaning) entry.fetching = null
+    })
+    entry.cleaning = cleaning
+    entry.fetching = cleaning
+    await cleaning
+  }
+
+  async function remove(dir: string, usedBefore = Number.POSITIVE_INFINITY): Promise<boolean> {
     const entry = entries.get(dir)
+    if (entry && entry.used > usedBefore) {
+      return false
+    }
     if (entry && (entry.users > 0 || entry.making !== null || entry.fetching !== null)) {
       return false
     }

@@ -32,21 +32,26 @@ export function openSoundness(dirs: Layout, faults: Faults): Soundness {
     if (doubted.has(dir)) {
       throw new Pass('generate', 'git failed on the mirror, which is being checked')
     }
-    const sound = known.get(dir) ?? checked(name, dir)
+    const sound: Promise<boolean> =
+      known.get(dir) ?? checked(name, dir, () => known.get(dir) === sound)
     known.set(dir, sound)
     try {
       return await sound
     } catch (error) {
       // The check itself went wrong, as without file descriptors: the next request tries again.
-      known.delete(dir)
+      if (known.get(dir) === sound) known.delete(dir)
       throw new Pass('store', String(error))
     }
   }
 
-  /** No git of an earlier life runs any more: git.ts has ended it. */
-  async function checked(name: MirrorName, dir: string): Promise<boolean> {
+  /**
+   * No git of an earlier life runs any more: git.ts has ended it. `isMeant`: it was not taken away and
+   * made anew meanwhile, of which this would say nothing.
+   */
+  async function checked(name: MirrorName, dir: string, isMeant: () => boolean): Promise<boolean> {
     await removeLeftBehind(dir)
-    return keptIf(name, dir, await isSound(dir, name))
+    const good = await isSound(dir, name)
+    return isMeant() ? keptIf(name, dir, good) : (known.get(dir) ?? false)
   }
 
   async function keptIf(name: MirrorName, dir: string, good: boolean): Promise<boolean> {

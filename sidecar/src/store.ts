@@ -6,6 +6,7 @@ import { hash } from 'node:crypto'
 import { constants } from 'node:fs'
 import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
+import pLimit from 'p-limit'
 import { canAccess } from './can-access.ts'
 import { type Layout, temporaryName } from './layout.ts'
 
@@ -16,6 +17,8 @@ export interface Store {
   onRemoved: (key: string) => void
   /** Larger answers are not stored. Bytes; set by what keeps the cache to its size. */
   largest: number
+  /** When the answers of an earlier start of the machine are where they belong: until then none is purged. */
+  shown: Promise<unknown>
   has(key: string): Promise<boolean>
   /** Where it is, if it is there. */
   fileOf(key: string): string
@@ -36,6 +39,9 @@ export interface SpoolFile {
   /** Nobody writes or reads it. */
   abandon(): Promise<void>
 }
+
+/** Each holds a thread of libuv's pool (sidecar/bin/nginx-git-cache), and a busy disk holds it for seconds. */
+const SYNCS = 4
 
 /** A repository's name in the names of its answers: those of its path on any upstream. */
 export function repositoryTag(repository: string): string {
@@ -67,6 +73,7 @@ export function openStore(dirs: Layout): Store {
   /** How often each has been purged in this life, and what is being stored right now. */
   const purges = new Map<string, number>()
   const committing = new Set<Promise<void>>()
+  const syncs = pLimit(SYNCS)
 
   async function commit(key: string, tag: string, size: number, name: string): Promise<void> {
     await mkdir(path.dirname(file(key)), { recursive: true, mode: 0o750 })
@@ -78,6 +85,7 @@ export function openStore(dirs: Layout): Store {
   async function purge(repository: string): Promise<number> {
     const tag = repositoryTag(repository)
     purges.set(tag, (purges.get(tag) ?? 0) + 1)
+    await store.shown
     await Promise.allSettled(committing)
     return (await purgeIn(dirs.packs, tag)) + (await purgeIn(dirs.unchecked, tag))
   }
@@ -106,6 +114,7 @@ export function openStore(dirs: Layout): Store {
     onStored: () => {},
     onRemoved: () => {},
     largest: Number.POSITIVE_INFINITY,
+    shown: Promise.resolve(),
     fileOf: file,
     has: (key) => canAccess(file(key), constants.R_OK),
     create: async (repository) => {
@@ -124,7 +133,7 @@ export function openStore(dirs: Layout): Store {
         commit: async (key) => {
           const { size } = await handle.stat()
           if (size > store.largest) return drop()
-          await handle.sync()
+          await syncs(() => handle.sync())
           if (purges.get(tag) !== purged) return drop()
           const done = commit(key, tag, size, name)
           committing.add(done)

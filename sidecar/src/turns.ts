@@ -43,8 +43,11 @@ export function openTurns({ atOnce, perTurn, queueLength }: Bounds) {
   }
 
   function admitted(name: string): Promise<Turn> {
-    const mustWait = running >= atOnce || (turns.get(name)?.running ?? 0) >= perTurn
-    if (mustWait && waiting >= queueLength) {
+    const { queue, running: own } = turns.get(name) ?? { queue: [], running: 0 }
+    const mustWait = running >= atOnce || own >= perTurn
+    // Who has filled the queue is somebody else: the first of each turn may wait all the same.
+    const isFull = waiting >= queueLength * (queue.length === 0 ? 2 : 1)
+    if (mustWait && isFull) {
       return Promise.reject(new Pass('busy'))
     }
     return new Promise((resolve) => {

@@ -44,7 +44,7 @@ export function startUpkeep(parts: UpkeepParts): Upkeep {
 
   async function look({ dir, used }: MirrorSize, now: number): Promise<void> {
     if (now - used > keepMirrors) {
-      await mirrors.remove(dir)
+      await mirrors.remove(dir, now - keepMirrors)
     } else {
       await idle(() => mirrors.tend(dir, (name) => tendOne(parts, dir, name, now)))
     }

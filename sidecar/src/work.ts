@@ -35,6 +35,8 @@ export interface Work {
   path: string
   headers: IncomingHttpHeaders
   progress: boolean
+  /** Where upstream has too much to do he asks once more: nobody has yet who wanted the same. */
+  retries: boolean
   /** Upstream has said yes to this client; else he may have nothing but its own answer. */
   probed: boolean
 }
@@ -124,6 +126,7 @@ function readRequest(config: Config, asked: Asked, headers: IncomingHttpHeaders)
     path: asked.path,
     headers,
     progress: asked.progress,
+    retries: true,
     probed: asked.probed,
   }
 }

@@ -130,12 +130,20 @@ test('upstream breaks off in words and keeps the connection: nobody waits for it
 }, 30_000)
 
 test.each([
-  ['a minute', '60', { '429 60': CLIENTS }, 1],
-  ['a second', '1', { '429 1': CLIENTS }, 2],
+  ['a minute', '60', { '429 60': CLIENTS }, 2],
+  ['a second', '1', { '429 1': CLIENTS }, 3],
 ])('upstream wants to be left alone for %s: all are told so', async (_, after, all, times) => {
   answers = [says(429, { 'retry-after': after })]
   const one = sidecar()
   expect([await told(one), asked]).toEqual([all, times])
+})
+
+test.each([429, 503, 504])('%i to one of them is his own: the next has it made', async (status) => {
+  answers = [says(status), says(status), good]
+  const one = sidecar()
+  const words = await told(one)
+  expect([words[`${status} `], asked]).toEqual([1, 3])
+  expect((words.miss ?? 0) + (words.ready ?? 0) + (words.join ?? 0)).toBe(CLIENTS - 1)
 })
 
 test('what is purged while upstream answers is no fault', async () => {

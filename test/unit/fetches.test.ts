@@ -88,7 +88,11 @@ test('a fetch for which there was no place is not the last of its mirror', async
   const fetches = openFetches(limit, createMetrics({ git: '' }), on)
   const state = newFetchState(name, dir)
   let release = () => {}
-  const taken = limit.fetch('others', () => new Promise<void>((resolve) => (release = resolve)))
+  const taken = limit.fetch(
+    name.upstream,
+    'others',
+    () => new Promise<void>((resolve) => (release = resolve))
+  )
   await expect(fetches.shared(state, source, [])).rejects.toMatchObject({ reason: 'busy' })
   release()
   await taken

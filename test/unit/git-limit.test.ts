@@ -36,11 +36,15 @@ test('no more run at once than may', async () => {
 
 test('who finds the queue full is passed', async () => {
   const { begun, add, end } = jobs(gitLimit(1, 2))
-  const waiting = ['a', 'b', 'c'].map((name) => add(name, name))
+  const waiting = ['a1', 'a2', 'a3'].map((name) => add('a', name))
+  await expect(add('a', 'a4')).rejects.toMatchObject({ reason: 'busy' })
+  // Another repository's first may wait all the same, within a bound.
+  for (const name of ['b', 'c']) waiting.push(add(name, name))
+  await expect(add('b', 'b2')).rejects.toMatchObject({ reason: 'busy' })
   await expect(add('d', 'd')).rejects.toMatchObject({ reason: 'busy' })
-  for (let i = 0; i < 3; i++) await end()
+  for (let i = 0; i < 5; i++) await end()
   await Promise.all(waiting)
-  expect(begun).toEqual(['a', 'b', 'c'])
+  expect(begun).toEqual(['a1', 'a2', 'b', 'c', 'a3'])
 })
 
 test('a failure makes room as well', async () => {

@@ -72,9 +72,9 @@ describe('before anything is asked', () => {
 
   test('an njs that may crash is used where the operator says so', async () => {
     engine.version = '0.8.2'
-    const answers = { prepare: ['{"state":"pass","reason":"busy"}'] }
+    const answers = { prepare: ['{"state":"pass","reason":"busy"}'], probe: [YES] }
     const seen = await handle(NAMED, answers, { gitcache_njs_override: 'on' })
-    expect(seen).toMatchObject({ asked: ['prepare'], result: 'pass; reason=busy' })
+    expect(seen).toMatchObject({ asked: ['prepare', 'probe'], result: 'pass; reason=busy' })
   })
 })
 
@@ -132,15 +132,16 @@ describe('who reads a request of many lines', () => {
     ticket: [JSON.stringify({ state: 'ticket', job: '0'.repeat(32) })],
     read: ['{"state":"pass","reason":"busy"}'],
     prepare: ['{"state":"pass","reason":"busy"}'],
+    probe: [YES],
   }
   const wants = (count: number) => Array.from({ length: count }, () => `want ${oid(3)}`)
   const asGit = (count: number) =>
     `0011command=fetch0001${pkts(wants(count))}${pktLine('done\n')}${FLUSH}`
 
   test.each([
-    ['other clients, 380 lines', v2([...wants(380), 'done']), ['prepare']],
+    ['other clients, 380 lines', v2([...wants(380), 'done']), ['prepare', 'probe']],
     ['other clients, 401 lines', v2([...wants(401), 'done']), ['ticket', 'read']],
-    ['git, 900 lines', asGit(900), ['prepare']],
+    ['git, 900 lines', asGit(900), ['prepare', 'probe']],
   ])('%s', async (_, body, asked) => {
     expect(await handle(body, answers)).toEqual({
       went: ['pass'],

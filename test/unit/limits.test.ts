@@ -51,7 +51,7 @@ test('a silent upstream is asked twice before who waits is passed; who was not p
 test('fetches that wait for a slow upstream take no place of packs', async () => {
   const limit = gitLimit(1, 0)
   let release = () => {}
-  const slow = limit.fetch('a', () => new Promise<void>((resolve) => (release = resolve)))
+  const slow = limit.fetch('u', 'a', () => new Promise<void>((resolve) => (release = resolve)))
   expect(await limit('b', async () => 'made')).toBe('made')
   release()
   await slow

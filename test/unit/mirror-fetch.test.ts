@@ -101,7 +101,7 @@ test('two new commits while there is no place for a fetch: one fetch of both, an
   const taken = new Promise<void>((resolve) => {
     release = resolve
   })
-  for (let i = 0; i < 2; i++) limit.fetch('others', () => taken)
+  for (let i = 0; i < 2; i++) limit.fetch('http://u', 'others', () => taken)
   const first = bringIn(oids[0])
   await expect.poll(() => seen.looks).toBe(1)
   const second = bringIn(oids[1])
@@ -128,7 +128,8 @@ test('upstream is overloaded: each fetch is tried twice, and all who wait are to
   for (const error of await Promise.all(waiting)) {
     expect(error).toMatchObject({ status: 503 })
   }
-  expect(asked).toBeLessThanOrEqual(4)
+  // Who shared another's fetch is in one more; after the first nobody asks twice.
+  expect(asked).toBeLessThanOrEqual(6)
 })
 
 test('upstream is silent: the fetch is ended, and it is known why', async () => {

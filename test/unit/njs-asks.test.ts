@@ -138,7 +138,7 @@ describe('a body in gzip', () => {
     Buffer.from(`0011command=fetch0001${`0032want ${oid(3)}\n`.repeat(bytes / 50)}0009done\n0000`)
 
   test.each([
-    ['of 20 kB is read here', many(20_000), many(20_000), ['gunzip', 'prepare']],
+    ['of 20 kB is read here', many(20_000), many(20_000), ['gunzip', 'prepare', 'probe']],
     ['of 30 kB is not', many(30_000), many(30_000), ['gunzip', 'ticket', 'read']],
     ['that announces more than 64 kB is not inflated', many(70_000), '', ['ticket', 'read']],
     [
@@ -151,6 +151,7 @@ describe('a body in gzip', () => {
     const replies = {
       gunzip: [{ body: inflated }],
       prepare: [busy],
+      probe: [{ body: YES }],
       ticket: [ticket],
       read: [busy],
     }
@@ -191,8 +192,20 @@ describe('the sidecar', () => {
     ['404', { status: 404, body: busy.body }],
     ['signs of life alone', { body: '   ' }],
   ])('%s is no word of it', async (_, reply) => {
-    expect((await handle(PLAIN, { prepare: [reply] })).result).toBe('pass; reason=sidecar')
+    const replies = { prepare: [reply], probe: [{ body: YES }] }
+    expect((await handle(PLAIN, replies)).result).toBe('pass; reason=sidecar')
   })
+
+  test.each(['busy', 'client-limit', 'unreachable', 'sidecar'])(
+    'passes for %s: whom upstream refuses is told no more than that',
+    async (reason) => {
+      const prepare = [{ body: JSON.stringify({ state: 'pass', reason }) }]
+      const refused = await handle(PLAIN, { prepare, probe: [{ status: 401 }] })
+      expect([refused.went, refused.result]).toEqual([['pass'], 'pass; reason=refused'])
+      const allowed = await handle(PLAIN, { prepare, probe: [{ body: YES }] })
+      expect([allowed.went, allowed.result]).toEqual([['pass'], `pass; reason=${reason}`])
+    }
+  )
 
   test('gives a ticket that is none: nothing is posted to it', async () => {
     const bad = { body: JSON.stringify({ state: 'ticket', job: '../../prepare' }) }

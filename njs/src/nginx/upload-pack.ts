@@ -5,7 +5,7 @@
  * before 0.9.1 miscompiles async functions whose captured variables change). Nothing runs at module
  * top level: it would run again for every request.
  */
-import { type Act, follow, hit, nak, passed, refused } from '../act.ts'
+import { type Act, follow, hit, nak, passed, refused, type SidecarState } from '../act.ts'
 import { bufferSource } from '../bytes.ts'
 import { MAX_YES_AGE } from '../git/authorize.ts'
 import { isGzip, parseBody, type RequestHead, refuseHead, SERVICE } from '../git/classify.ts'
@@ -142,8 +142,11 @@ async function answer(r: NginxRequest, asked: Asked, request: FetchRequest): Pro
   const own = isOwnProbe(request) ? keyFor(asked, request, null) : ''
   if (own !== '' && !isStored(packs, own)) {
     const led = await lead(r, asked, request)
-    if (led.state !== 'probe') {
+    if (isUpstreams(led)) {
       return follow(packs, led)
+    }
+    if (led.state === 'pass') {
+      return passUnlessRefused(r, packs, request, led)
     }
   }
   const begun = Date.now()
@@ -170,6 +173,30 @@ async function answer(r: NginxRequest, asked: Asked, request: FetchRequest): Pro
     }
   }
   return follow(packs, state)
+}
+
+/** What upstream itself has said to this client. */
+function isUpstreams(led: SidecarState): boolean {
+  return led.state === 'pass'
+    ? led.reason === 'refused' || led.reason === 'no-answer'
+    : led.state === 'stream' || led.state === 'refused'
+}
+
+/**
+ * He is not told of what goes on here whom upstream refuses: where the answer is stored, he would have
+ * been asked about, and refused.
+ */
+async function passUnlessRefused(
+  r: NginxRequest,
+  packs: string,
+  request: FetchRequest,
+  led: SidecarState
+): Promise<Act> {
+  const verdict = await authorizeInTime(r, request)
+  if (verdict.kind === 'told') {
+    return refused(verdict)
+  }
+  return verdict.kind === 'pass' ? passed(verdict.reason) : follow(packs, led)
 }
 
 function keyFor(asked: Asked, request: FetchRequest, tags: string | null): string {

@@ -50,7 +50,10 @@ export async function run(raw: RawOptions): Promise<void> {
     (pid) => writeFileSync(path.join(dirs.run, 'sidecar.pid'), `${pid}\n`)
   )
   const web = spawnChild(nginx.binary, nginxArgs(dirs), process.env)
-  const ended = new Promise<'nginx'>((resolve) => web.once('exit', () => resolve('nginx')))
+  const ended = new Promise<'nginx'>((resolve) => {
+    web.once('exit', () => resolve('nginx'))
+    web.once('error', () => resolve('nginx'))
+  })
   const over = Promise.race([stop, ended, sidecar.refused])
   // nginx -t has left an empty one; nginx writes it when it listens.
   const pid = path.join(dirs.run, 'nginx.pid')

@@ -57,6 +57,7 @@ export async function serve(raw: RawOptions): Promise<void> {
 async function answerUntilStopped(parts: Parts, control: Control): Promise<void> {
   const { config, dirs, log, faults, metrics, store, mirrors, jobs, idle } = parts
   const shown = showChecked(dirs, faults).catch((error) => faults('GITCACHE_EVICT', error))
+  store.shown = shown
   const budget = watchBudget(parts, shown)
   const answers = openAnswers(parts)
   let draining = false
@@ -74,7 +75,7 @@ async function answerUntilStopped(parts: Parts, control: Control): Promise<void>
   const reports = await startReports(config.reports, { metrics, budget, suspect })
   // Last: by the socket it is seen that we are there.
   const removeSocket = await listen(server, config)
-  control.serve((repository) => shown.then(() => purge(parts, repository)))
+  control.serve((repository) => purge(parts, repository))
   const keepMirrors = config.keepMirrors * DAY
   const upkeep = startUpkeep({ mirrors, store, idle, faults, keepMirrors })
   checkBehind(parts, shown)

@@ -20,6 +20,11 @@ export interface SampleOptions {
 export function createSampleUpstream(options: SampleOptions): Server {
   return createServer((request, response) => {
     const url = new URL(request.url ?? '/', 'http://sample')
+    // Its repositories have plain names: what is encoded could be another to git than to us.
+    if (url.pathname.includes('%')) {
+      response.writeHead(404).end()
+      return
+    }
     let bytes = 0
     response.once('close', () => {
       const line = `${request.method} ${url.pathname}${url.search} ${response.statusCode} ${bytes}\n`
@@ -51,7 +56,7 @@ function runBackend(
   const git = spawnHttpBackend({
     GIT_PROJECT_ROOT: options.root,
     GIT_HTTP_EXPORT_ALL: '1',
-    PATH_INFO: decodeURIComponent(url.pathname),
+    PATH_INFO: url.pathname,
     QUERY_STRING: url.search.slice(1),
     REQUEST_METHOD: request.method ?? 'GET',
     CONTENT_TYPE: header('content-type'),
