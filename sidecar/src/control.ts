@@ -13,7 +13,6 @@ import {
 } from 'node:http'
 import path from 'node:path'
 import { text } from 'node:stream/consumers'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
 import { UserError } from './errors.ts'
 import { layout } from './layout.ts'
@@ -80,28 +79,41 @@ export async function takeControl(data: string): Promise<Control> {
   }
 }
 
-/** Two that start at once may find the socket of a life that was killed. Milliseconds. */
-const SETTLED = 300
-
-/** Throws UserError where it is taken. */
+/** Throws UserError where it is taken. link(2) and rename(2): of several that start at once one has it. */
 async function takePlace(data: string, own: string, file: string): Promise<void> {
-  const isFree = await link(own, file).then(
+  if (!(await hasLinked(own, file))) {
+    await moveAway(data, file, `${own}-old`)
+    if (!(await hasLinked(own, file))) throw inUse(data)
+  }
+  await rm(own, { force: true })
+}
+
+async function hasLinked(from: string, to: string): Promise<boolean> {
+  return link(from, to).then(
     () => true,
     (error: NodeJS.ErrnoException) => {
       if (error.code === 'EEXIST') return false
       throw error
     }
   )
-  if (isFree) {
-    await rm(own, { force: true })
-    return
-  }
-  const { ino } = await stat(own)
+}
+
+/** The socket of a life that was killed. Throws UserError where somebody listens on it. */
+async function moveAway(data: string, file: string, aside: string): Promise<void> {
+  const inodeOf = (name: string) => stat(name).then(({ ino }) => ino, isGone)
+  const old = await inodeOf(file)
   await refuseIfInUse(data)
-  // Of a life that was killed. Who takes its place last has it.
-  await rename(own, file)
-  await sleep(SETTLED)
-  if ((await stat(file)).ino !== ino) throw inUse(data)
+  await rename(file, aside).catch(isGone)
+  // Another that started may have been quicker: what was moved is that one's.
+  const isAnothers = (await inodeOf(aside)) !== old
+  if (isAnothers) await hasLinked(aside, file)
+  await rm(aside, { force: true })
+  if (isAnothers) throw inUse(data)
+}
+
+function isGone(error: NodeJS.ErrnoException): null {
+  if (error.code === 'ENOENT') return null
+  throw error
 }
 
 function unusable(data: string, error: unknown): UserError {

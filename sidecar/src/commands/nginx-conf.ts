@@ -60,6 +60,7 @@ http {
     server_tokens off;
     include gitcache/gitcache-http.conf;
     map "" $gitcache_packs { default ${dirs.packs}; }
+    map "" $gitcache_vhost { default ""; }
 ${settingsMaps(site)}
     # These authenticate connections: one that is kept would be the next client's.
     map $http_authorization $gitcache_connection { default ""; "~*^(ntlm|negotiate)" close; }

@@ -7,6 +7,7 @@ import { emptyDirectory, layout } from '../layout.ts'
 import { discardMirror, mirrorsOf } from '../mirror-places.ts'
 import { DEFAULT_DATA, one, type RawOptions } from '../options.ts'
 import { openStore } from '../store.ts'
+import { otherOwner } from './users.ts'
 
 /** `/owner/repo.git`, or its address on upstream. Throws UserError. */
 export function readRepository(text: string): string {
@@ -67,6 +68,14 @@ function checkData(data: string): void {
 
 /** Where no sidecar runs. */
 async function purgeAlone(data: string, repository: string): Promise<Purged> {
+  const owner = otherOwner(layout(data).packs)
+  if (owner !== null) {
+    throw new UserError(
+      'GITCACHE_USER',
+      `no sidecar runs, and --data ${data} belongs to ${owner}, by whose links root could be led elsewhere`,
+      `purge as that user: setpriv --reuid=${owner} --regid=${owner} --clear-groups nginx-git-cache purge …`
+    )
+  }
   const control = await takeControl(data)
   try {
     const dirs = layout(data)

@@ -1,4 +1,6 @@
 /** The data directory of `run`: made, given to nginx's user, and what is left there at the end. */
+
+import { existsSync } from 'node:fs'
 import { chown, cp, link, mkdir, rm } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import path from 'node:path'
@@ -6,7 +8,7 @@ import { UserError } from '../errors.ts'
 import { layout } from '../layout.ts'
 import { DEFAULT_DATA } from '../options.ts'
 import { makeDataDirectory } from './data-directory.ts'
-import { canReach, type User } from './users.ts'
+import { canReach, otherOwner, type User } from './users.ts'
 
 export interface Directories {
   data: string
@@ -32,9 +34,22 @@ export async function makeDirectories(data: string, user: User | null): Promise<
     packs: layout(data).packs,
     socket: path.join(layout(data).sidecar, 'sidecar.sock'),
   }
+  if (user !== null) refuseOthers(data)
   makeDataDirectory(data, [dirs.run, dirs.log, path.join(dirs.prefix, 'tmp')])
   checkReachable(data, user)
   return dirs
+}
+
+/** What root writes there, and gives to nginx's user, is where it seems to be. Throws UserError. */
+function refuseOthers(data: string): void {
+  const owner = existsSync(data) ? otherOwner(data) : null
+  if (owner !== null) {
+    throw new UserError(
+      'GITCACHE_DATA',
+      `--data ${data} belongs to ${owner}, by whose links root could be led elsewhere`,
+      "give a directory of root's, or run it as that user"
+    )
+  }
 }
 
 /** As root, nginx's workers and the sidecar are another user: below /root they find nothing. */

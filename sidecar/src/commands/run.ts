@@ -122,7 +122,10 @@ function startSidecar(
     '--drain=0',
     ...targets.map(({ name, url }) => `--upstream=${name}=${url}`),
   ]
-  return spawnChild(program.node, args, { ...process.env, ...twins(raw) }, user)
+  // As sidecar/bin/nginx-git-cache has it for serve.
+  const threads = process.env.UV_THREADPOOL_SIZE ?? '16'
+  const env = { ...process.env, ...twins(raw), UV_THREADPOOL_SIZE: threads }
+  return spawnChild(program.node, args, env, user)
 }
 
 /**

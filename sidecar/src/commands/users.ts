@@ -1,12 +1,29 @@
 /** Users and groups by name, and what they can reach; from passwd(5) and group(5). */
 import { spawnSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { UserError } from '../errors.ts'
 
 export interface User {
   name: string
   uid: number
   gid: number
+}
+
+/** By its id; the id itself where it has no name. */
+function nameOfUser(uid: number): string {
+  const lines = readFileSync('/etc/passwd', 'utf8').split('\n')
+  return (
+    lines.map((line) => line.split(':')).find(([, , id]) => id === String(uid))?.[0] ?? `${uid}`
+  )
+}
+
+/**
+ * Whose directory root would follow into: by a link there its owner could have root write, remove or give
+ * away any file. Null where it is root's, or we are not root.
+ */
+export function otherOwner(directory: string): string | null {
+  const { uid } = statSync(directory)
+  return process.getuid?.() === 0 && uid !== 0 ? nameOfUser(uid) : null
 }
 
 function lookup(file: string, name: string): string[] | undefined {

@@ -25,8 +25,10 @@ onOneNginx((suite) => {
     return { code: ran.code, how: results(suite, id, pair.log).join() }
   }
 
+  const PURGE = '/w/sidecar/bin/nginx-git-cache purge'
+  const AS_OWNER = 'setpriv --reuid=www-data --regid=www-data --clear-groups'
   const purge = (...operands: string[]) =>
-    sh(sidecar, `/w/sidecar/bin/nginx-git-cache purge --data ${pair.data} ${operands.join(' ')}`)
+    sh(sidecar, `${AS_OWNER} ${PURGE} --data ${pair.data} ${operands.join(' ')}`)
 
   /** Mirrors that hold an object. */
   const mirrorsWith = async (oid: string) => {
@@ -95,6 +97,10 @@ onOneNginx((suite) => {
     await untilHit(repository)
     await mirrored(repository)
     await pair.signalSidecar('SIGINT')
+    const asRoot = await sh(sidecar, `${PURGE} --data ${pair.data} /pub/${repository}`)
+    expect(asRoot.code).toBe(2)
+    expect(asRoot.out).toContain(`belongs to www-data`)
+    expect(asRoot.out).toContain(`purge as that user: ${AS_OWNER} nginx-git-cache purge`)
     expect((await purge(`/pub/${repository}`)).out).toMatch(/1 answers and 1 mirrors removed$/)
     await pair.startSidecar()
     expect((await clone(repository)).how).toBe('miss')
