@@ -38,9 +38,9 @@ beforeEach(() => {
   asked = 0
 })
 
-function sidecar() {
+function sidecar(options = {}) {
   count += 1
-  return assemble(`http://127.0.0.1:${port}`, path.join(work.dir, `data-${count}`))
+  return assemble(`http://127.0.0.1:${port}`, path.join(work.dir, `data-${count}`), options)
 }
 
 /** What all are told, each with how many were. */
@@ -136,6 +136,20 @@ test.each([
   answers = [says(429, { 'retry-after': after })]
   const one = sidecar()
   expect([await told(one), asked]).toEqual([all, times])
+})
+
+test('upstream says nothing: all are told 504, and it is asked twice', async () => {
+  answers = [() => {}]
+  const one = sidecar({ 'max-wait': ['8'] })
+  expect([await told(one), asked]).toEqual([{ '504 ': CLIENTS }, 2])
+}, 30_000)
+
+test.each([401, 403, 404])('%i to the first: the next leads', async (status) => {
+  answers = [says(status), good]
+  const one = sidecar()
+  const words = await told(one)
+  expect([words.refused, words.miss, asked]).toEqual([1, 1, 2])
+  expect((words.ready ?? 0) + (words.join ?? 0)).toBe(CLIENTS - 2)
 })
 
 test.each([429, 503, 504])('%i to one of them is his own: the next has it made', async (status) => {

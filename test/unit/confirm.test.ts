@@ -1,14 +1,16 @@
 /** What was stored without git is looked at by git behind it, by the next life too, and until git can. */
+import { execFileSync } from 'node:child_process'
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { afterAll, beforeEach, expect, test } from 'vitest'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
+import { pktLine } from '../../njs/src/git/pkt-line.ts'
 import { openConfirm } from '../../sidecar/src/confirm.ts'
 import type { Faults } from '../../sidecar/src/faults.ts'
 import { openStore } from '../../sidecar/src/store.ts'
 import { makeRepository, oidOf, scratch, uploadPack } from '../support/git.ts'
 import { prepareLayout } from '../support/layout.ts'
-import { fetchOf, V2, v2 } from '../support/wire.ts'
+import { FLUSH, fetchOf, V2, v2 } from '../support/wire.ts'
 
 const work = scratch()
 afterAll(work.remove)
@@ -22,6 +24,16 @@ const sound = uploadPack(upstream, 2, writeCanonicalRequest(depth1))
 const damaged = Buffer.from(sound)
 const at = damaged.indexOf('PACK') + 20
 damaged[at] = (damaged[at] ?? 0) ^ 0xff
+
+/** Of an upstream that lost a tree, or whoever answered in its place: each object is as it should be. */
+const incomplete = (() => {
+  const pack = execFileSync('git', ['--git-dir', upstream, 'pack-objects', '-q', '--stdout'], {
+    input: `${oidOf(upstream, 'main')}\n`,
+  })
+  const head = sound.subarray(0, sound.indexOf('packfile\n') + 'packfile\n'.length)
+  const band = pktLine(`\x01${pack.toString('latin1')}`)
+  return Buffer.concat([head, Buffer.from(band, 'latin1'), Buffer.from(FLUSH)])
+})()
 
 const WAITS = { later: 20, again: 50 }
 const NAME = { upstream: 'http://u', vhost: '', repository: '/a', format: 'sha1' as const }
@@ -48,6 +60,7 @@ const marks = () => readdirSync(dirs.unconfirmed)
 test.each([
   ['what is sound stays', sound, true, []],
   ['what git does not take goes', damaged, false, ['GITCACHE_UPSTREAM_DAMAGED']],
+  ['what lacks an object goes', incomplete, false, ['GITCACHE_UPSTREAM_DAMAGED']],
 ])('%s', async (_, answer, stays, codes) => {
   const confirm = openConfirm(dirs, store, faults, shallow, WAITS)
   const unseen = await put(answer)

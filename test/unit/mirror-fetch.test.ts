@@ -64,20 +64,20 @@ async function setUp() {
   const counted = Object.assign(limit.bind(null), limit, { look })
   const fetches = openFetches(counted, createMetrics({ git: '' }), on)
   const state = newFetchState(name, dir)
-  const bringIn = (want: string) =>
-    fetches.bringIn(state, source, { ...emptyRequest(2), wants: [want], done: true }, [])
+  const bringIn = (want: string, filter: string | null = null) =>
+    fetches.bringIn(state, source, { ...emptyRequest(2), wants: [want], filter, done: true }, [])
   return { dir, bringIn, seen, limit }
 }
 
 let commits = 0
 
-/** A new commit on a branch of upstream. */
-function commit(branch: string): string {
+/** A new commit on a branch of upstream, or on none. */
+function commit(branch: string | null): string {
   commits += 1
   const who = ['-c', 'user.name=A', '-c', 'user.email=a@example.org', '--git-dir', upstream]
   const tree = git([...who, 'rev-parse', 'main^{tree}'])
   const oid = git([...who, 'commit-tree', '-p', 'main', '-m', `new ${commits}`, tree])
-  git([...who, 'update-ref', `refs/heads/${branch}`, oid])
+  if (branch !== null) git([...who, 'update-ref', `refs/heads/${branch}`, oid])
   return oid
 }
 
@@ -93,6 +93,18 @@ test('ten new commits, each wanted by ten while the first is fetched: two fetche
   for (const oid of oids) expect(git(['--git-dir', dir, 'cat-file', '-t', oid])).toBe('commit')
   expect(asked).toBe(2)
 })
+
+test.each([null, 'blob:none'])(
+  'ten merges that no ref gives, filter %s: two fetches of each kind at most',
+  async (filter) => {
+    const { dir, bringIn } = await setUp()
+    const oids = Array.from({ length: 10 }, () => commit(null))
+    await Promise.all(oids.map((oid) => bringIn(oid, filter)))
+    for (const oid of oids) expect(git(['--git-dir', dir, 'cat-file', '-t', oid])).toBe('commit')
+    // By id; under a filter of all refs before that.
+    expect(asked).toBeLessThanOrEqual(filter === null ? 2 : 4)
+  }
+)
 
 test('two new commits while there is no place for a fetch: one fetch of both, and none of nothing', async () => {
   const { dir, bringIn, seen, limit } = await setUp()
