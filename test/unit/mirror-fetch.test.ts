@@ -140,8 +140,8 @@ test('upstream is overloaded: each fetch is tried twice, and all who wait are to
   for (const error of await Promise.all(waiting)) {
     expect(error).toMatchObject({ status: 503 })
   }
-  // Who shared another's fetch is in one more; after the first nobody asks twice.
-  expect(asked).toBeLessThanOrEqual(6)
+  // Who shared another's fetch is in one more; they come in waves, as git has looked for them.
+  expect(asked).toBeLessThan(waiting.length / 2)
 })
 
 test('upstream is silent: the fetch is ended, and it is known why', async () => {

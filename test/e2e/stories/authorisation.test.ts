@@ -53,6 +53,18 @@ onEachNginx((suite) => {
   const clone = (oid: string) =>
     fetchV2('thin-pack', 'no-progress', 'ofs-delta', `want ${oid}`, 'done')
 
+  test('who calls us by another name gets nothing that was stored under this one', async () => {
+    const request = { path: `/priv/${solo}${POST}`, body: clone(main) }
+    const byName = async (host: string) => {
+      const headers = [ALICE, `Host: ${host}`]
+      return (await ask(cache, { ...request, headers })).results.join()
+    }
+    expect(await byName('git.evil.test')).toMatch(/^(miss|join)/)
+    await expect.poll(() => byName('git.evil.test')).toBe('hit')
+    expect(await byName('git.evil.test:81')).toMatch(/^(miss|join)/)
+    expect((await same({ ...request, headers: [ALICE] })).how).toBe('hit')
+  })
+
   test('the owner gets the stored answer, and nobody else', async () => {
     const request = { path: `/priv/${solo}${POST}`, body: clone(main) }
     const owner = await same({ ...request, headers: [ALICE] })

@@ -90,6 +90,8 @@ export async function startOperator(
     suite,
     name,
     `
+  # Each site has a name of its own, and all of them one upstream.
+  map "" $gitcache_vhost { default ""; }
   access_log off;
   gzip on; gzip_types *; gzip_min_length 1; gzip_proxied any;
   server_names_hash_bucket_size 128;
