@@ -57,7 +57,7 @@ onEachNginx((suite) => {
     const request = { path: `/priv/${solo}${POST}`, body: clone(main) }
     const byName = async (host: string) => {
       const headers = [ALICE, `Host: ${host}`]
-      return (await ask(cache, { ...request, headers })).results.join()
+      return (await ask(suite, cache, { ...request, headers })).results.join()
     }
     expect(await byName('git.evil.test')).toMatch(/^(miss|join)/)
     await expect.poll(() => byName('git.evil.test')).toBe('hit')
