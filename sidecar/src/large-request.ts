@@ -10,6 +10,7 @@ import { isGzip, parseBody } from '../../njs/src/git/classify.ts'
 import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
 import { keyOf } from '../../njs/src/git/key.ts'
 import type { Answers } from './answers.ts'
+import { networkOf } from './client-network.ts'
 import type { Config } from './config.ts'
 import { Pass, type PrepareOrder, type State, type TicketOrder } from './protocol.ts'
 import { readAtMost } from './read-at-most.ts'
@@ -63,7 +64,7 @@ export function openLargeRequests(config: Config, answers: Answers): LargeReques
     const received = withResolvers<Received>()
     const decided = withResolvers<void>()
     turns
-      .limited(order.client, async () => {
+      .limited(networkOf(order.client), async () => {
         const request = await readRequest(message, config.maxBody)
         const { headers } = message
         received.resolve({ order, request, headers, release: decided.resolve })

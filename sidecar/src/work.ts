@@ -6,6 +6,7 @@ import { type FetchRequest, isOwnProbe } from '../../njs/src/git/fetch-request.t
 import { keyOf } from '../../njs/src/git/key.ts'
 import { repositoryId } from '../../njs/src/git/repository-path.ts'
 import { readTagState } from '../../njs/src/git/tag-state.ts'
+import { networkOf } from './client-network.ts'
 import type { Config } from './config.ts'
 import { forwardedHeaders, gitEnvironment } from './credentials.ts'
 import type { FetchSource, MirrorName } from './mirror.ts'
@@ -21,7 +22,7 @@ export interface Work {
   /** nginx's $request_id, and when it asked us: milliseconds since the epoch. */
   id: string
   since: number
-  /** The client's address. */
+  /** Who counts as one client. */
   client: string
   request: FetchRequest
   /** The text of the tag state as it is in the key, or null where the request does not ask for tags. */
@@ -106,7 +107,7 @@ function readRequest(config: Config, asked: Asked, headers: IncomingHttpHeaders)
     key: keyOf(sha256, request, asked.tags, asked),
     id: asked.id,
     since: Date.now(),
-    client: asked.client,
+    client: networkOf(asked.client),
     request,
     tagState: request.includeTag ? asked.tags : null,
     maxTags: asked.maxTags,
