@@ -3,11 +3,12 @@
  * their own have one: killed processes in chaos, equal clients at once in herd, full disks in
  * disk-full, left-over locks in damaged, stalled fetches in the unit tests of git's processes.
  */
-import { createHash } from 'node:crypto'
 import { existsSync, readdirSync } from 'node:fs'
 import path from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { expect, test } from 'vitest'
+import { layout } from '../../../sidecar/src/layout.ts'
+import { placeOf } from '../../../sidecar/src/mirror-places.ts'
 import {
   basic,
   cacheOf,
@@ -42,11 +43,14 @@ const SERVED = /^(miss|join|hit)(,(miss|join|hit))*$/
 onOneNginx((suite) => {
   const cache = cacheOf(suite)
   const sidecar = stack().sidecar[suite] as string
-  const mirrorOf = (repository: string) => {
-    const name = ['http://upstream', repository.replace('.git', ''), 'sha1'].join('\n')
-    const id = createHash('sha256').update(name).digest('hex')
-    return path.join(dataOf(suite), 'mirrors', id.slice(0, 2), `${id}.git`)
-  }
+  const { hostname, host } = new URL(cache)
+  const mirrorOf = (repository: string) =>
+    placeOf(layout(dataOf(suite)), {
+      upstream: 'http://upstream',
+      vhost: `${hostname} ${host}`,
+      repository: repository.replace('.git', ''),
+      format: 'sha1',
+    })
 
   /** A git command with $O for the origin, in an empty directory. */
   async function git(script: string, origin = cache) {
