@@ -34,8 +34,8 @@ export interface FetchState {
   asking: boolean
   /** Upstream's repository is shallow. */
   shallow: boolean
-  /** The last fetch was told 429 or 5xx, twice: it was asked enough. */
-  strained: boolean
+  /** When upstream last said 429 or 5xx to a fetch: milliseconds since the epoch. */
+  strained: number
   /** Fetches since its packs were put together. */
   grown: number
 }
@@ -51,7 +51,7 @@ export function newFetchState(name: MirrorName, dir: string): FetchState {
     refsTimer: null,
     asking: false,
     shallow: false,
-    strained: false,
+    strained: 0,
     grown: 0,
   }
 }
@@ -83,6 +83,8 @@ const MAX_BY_OID = 64
 const FEW = 4
 /** Before the one retry of a 429 or 5xx. Milliseconds. */
 const RETRY_OVERLOADED = 1000
+/** So long after it said so it is not asked twice by one fetch. Milliseconds. */
+const STRAINED_FOR = 10_000
 /** Each brings a pack, in all of which git then looks for each object. */
 const MANY_FETCHES = 16
 /** One fetch of all refs for many by id. Milliseconds. */
@@ -208,11 +210,11 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
     fetch: () => Promise<FetchOutcome>
   ): Promise<FetchOutcome> {
     let outcome = await measured(state.dir, state.dir, fetch)
-    if (outcome === 'overloaded' && !state.strained) {
+    if (outcome === 'overloaded' && Date.now() - state.strained > STRAINED_FOR) {
       await sleep(RETRY_OVERLOADED)
       outcome = await measured(state.dir, state.dir, fetch)
     }
-    state.strained = outcome === 'overloaded'
+    if (outcome === 'overloaded') state.strained = Date.now()
     state.grown += 1
     if (state.grown === MANY_FETCHES) {
       state.grown = 0

@@ -238,6 +238,11 @@ describe('what nginx gives to no nested location', () => {
     expect(found(RIGHT.replace(from, () => to))).toEqual([])
   })
 
+  test('an expression of names that no repository has is said, and no failure', () => {
+    const dump = RIGHT.replace('# here', () => String.raw`location ~ /\.(ht|git) { deny all; }`)
+    expect(found(dump).map(({ level }) => level)).toEqual(['warn'])
+  })
+
   test('an expression with the include, and others around it', () => {
     const dump = RIGHT.replace('location / {', 'location ~ ^/ {').replace('# here', regex('^/b/'))
     expect(found(dump)).toEqual([])

@@ -2,7 +2,7 @@
  * What of the operator's protects a repository without the include, and would not with it: locations that
  * nginx no longer finds for git-upload-pack, variables that are set twice, a Host that the client chooses.
  */
-import { type Finding, fail } from './finding.ts'
+import { type Finding, fail, warn } from './finding.ts'
 import type { Directive } from './nginx-directives.ts'
 import { directivesOf, nameOf, type Place, setsOf, settingOf } from './places.ts'
 
@@ -28,7 +28,7 @@ function checkPrecedence(place: Place): Finding[] {
   return lost
     .filter((one) => !isOurs(one) && mayMatch(one))
     .map((one) =>
-      fail(
+      (isOfDotFiles(one) ? warn : fail)(
         `location ${one.args.join(' ')} does not hold for git-upload-pack: of ${nameOf(place)} the locations inside come first`,
         'make it a prefix with ^~ that has the include as well (README, "What goes before what")'
       )
@@ -62,6 +62,11 @@ function behindInclude(locations: Directive[]): Directive[] {
 function mayMatch({ args }: Directive): boolean {
   const pattern = args.at(-1) ?? ''
   return !/\\\.(?:\w+|\((?:\?:)?[\w|]+\))\$$/.test(pattern)
+}
+
+/** `/\.(ht|git)`: repositories have no such names. */
+function isOfDotFiles({ args }: Directive): boolean {
+  return /^\/\\\./.test(args.at(-1) ?? '')
 }
 
 /** What the server sets is set anew in each of the locations inside; auth_request_set is not. */
