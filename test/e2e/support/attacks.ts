@@ -47,8 +47,8 @@ export const GUARDS = {
   'nothing unprobed but from upstream': [
     [
       'sidecar/src/make-answer.ts',
-      'if (!work.probed) {\n    throw new ProbeFirst()\n  }\n  await answerFromMirror',
-      'await answerFromMirror',
+      'if (!work.probed) {\n    throw new ProbeFirst()\n  }\n  try {\n    await answerFromMirror',
+      'try {\n    await answerFromMirror',
     ],
   ],
   'probe of large requests': [
