@@ -12,7 +12,7 @@ export type Act =
   /** At once: upstream's answer, where its answer to the probe is that. */
   | { kind: 'say'; result: string; body: string }
   /** 429 or 5xx that upstream has just said to this client's probe, or to this very request of another. */
-  | { kind: 'refuse'; result: string; status: number; headers: Headers; body: string | Buffer }
+  | ({ kind: 'refuse'; result: string } & Told)
 
 type Headers = Record<string, string | string[]>
 

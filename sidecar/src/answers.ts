@@ -54,9 +54,9 @@ const CROWD = 16
  * Reasons of a leader that say nothing about the next: another client's credentials may do, and
  * upstream is not waited for as long for one who was not probed (no-answer).
  */
-const LEADERS_OWN = new Set(['refused', 'fetch-failed', 'not-in-mirror', 'no-answer'])
+const LEADERS_OWN = new Set<Reason>(['refused', 'fetch-failed', 'not-in-mirror', 'no-answer'])
 /** That say something about upstream at that moment. */
-const ONCE_MORE = new Set(['broken-off', 'unreachable'])
+const ONCE_MORE = new Set<Reason>(['broken-off', 'unreachable'])
 /** After so many leaders who had upstream's yes it is no matter of their credentials. */
 const MAX_REFUSALS = 2
 /** 429, 5xx and silence may be one client's own, by his token or a header of his: the second is everyone's. */
@@ -106,9 +106,9 @@ export function openAnswers(parts: Parts): Answers {
 
   /** Waits for whoever leads; leads where nobody does, at most once. */
   async function find(work: Work): Promise<State> {
-    let until = Date.now() + patience(config)
     const begun = Date.now()
     const end = begun + config.maxWait * 1000
+    let isLast = false
     let refusals = 0
     let overloads = 0
     let failed: InFlight | null = null
@@ -126,7 +126,7 @@ export function openAnswers(parts: Parts): Answers {
       }
       // The same text, which may have half a megabyte.
       work.tagState = led.tagState
-      const found = await join(led, work, until)
+      const found = await join(led, work, isLast ? 0 : begun + patience(config))
       if (found === null) continue
       if (!(found instanceof Error)) return found
       if (led === failed) throw found
@@ -146,8 +146,8 @@ export function openAnswers(parts: Parts): Answers {
         if (refusals === MAX_REFUSALS) throw found
       } else {
         // It broke off, or upstream did: once more, without patience, and no third time.
-        if (until === 0) throw found
-        until = 0
+        if (isLast) throw found
+        isLast = true
       }
     }
   }

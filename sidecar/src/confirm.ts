@@ -90,16 +90,19 @@ export function openConfirm(
     await rm(fileOf(key, tag), { force: true })
   }
 
-  function look(key: string, tag: string, wait: number): void {
-    sleep(wait, undefined, { ref: false })
-      .then(() => turns(() => hasBeenSeen(key, tag)))
-      .catch(() => false)
-      .then((seen) => (seen ? release(key, tag) : look(key, tag, waits.again)))
-      .catch(() => {})
+  async function look(key: string, tag: string, first: number): Promise<void> {
+    for (let wait = first; ; wait = waits.again) {
+      await sleep(wait, undefined, { ref: false })
+      if (await turns(() => examine(key, tag)).catch(() => false)) return release(key, tag)
+    }
   }
 
-  /** False where git could not say. */
-  async function hasBeenSeen(key: string, tag: string): Promise<boolean> {
+  function lookBehind(key: string, tag: string, wait: number): void {
+    look(key, tag, wait).catch(() => {})
+  }
+
+  /** Removes what is not sound. False where git could not say. */
+  async function examine(key: string, tag: string): Promise<boolean> {
     if (!(await store.has(key))) return true
     const said = contentOf(await readMark(fileOf(key, tag)))
     if (said === null) {
@@ -162,14 +165,14 @@ export function openConfirm(
         await rm(path.join(dirs.unconfirmed, name), { force: true })
       } else {
         take(answer.key)
-        look(answer.key, answer.tag, 0)
+        lookBehind(answer.key, answer.tag, 0)
       }
     }
   }
 
   return {
     mark,
-    later: ({ key, name }) => look(key, repositoryTag(name.repository), waits.later),
+    later: ({ key, name }) => lookBehind(key, repositoryTag(name.repository), waits.later),
     resume,
   }
 }

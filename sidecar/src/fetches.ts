@@ -93,8 +93,8 @@ const REFRESH_AFTER = 30_000
 /** Of a mirror up to this size a checkout is made by upstream as quickly as by us. Bytes. */
 const SMALL = 8 * 1024 * 1024
 
-/** What CI asks for when it knows nothing yet. */
-function isCheckout(request: FetchRequest): boolean {
+/** What CI asks for when it has nothing yet. */
+function isShallowClone(request: FetchRequest): boolean {
   const { deepen, haves, shallows } = request
   return deepen !== null && haves.length + shallows.length === 0 && isStorable(request)
 }
@@ -311,7 +311,7 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
     request: FetchRequest,
     ask: () => Promise<unknown>
   ): Promise<boolean> {
-    if (state.asking || state.fetching !== null || !isCheckout(request)) {
+    if (state.asking || state.fetching !== null || !isShallowClone(request)) {
       return false
     }
     state.asking = true

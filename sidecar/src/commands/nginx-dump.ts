@@ -11,13 +11,18 @@ export function dumpConfiguration(nginx: Nginx, conf: string): string | Finding 
   if (status === 0) {
     return stdout
   }
-  const said = stderr.trim().split('\n')
-  const line = said.find((text) => /\[emerg\]|\[alert\]/.test(text)) ?? said[0] ?? ''
-  return fail(`nginx -t: ${line.replace(/^.*\] (\d+#\d+: )?/, '')}`, fixOf(line))
+  const { text, fix } = firstError(stderr)
+  return fail(`nginx -t: ${text}`, fix)
 }
 
-/** nginx's own words, and what they mean here. */
-export function fixOf(line: string): string {
+/** nginx's own words why it does not start, without level and process id, and what they mean here. */
+export function firstError(stderr: string): { text: string; fix: string } {
+  const said = stderr.trim().split('\n')
+  const line = said.find((one) => /\[emerg\]|\[alert\]/.test(one)) ?? said[0] ?? ''
+  return { text: line.replace(/^.*\] (\d+#\d+: )?/, ''), fix: fixOf(line) }
+}
+
+function fixOf(line: string): string {
   const fixes: [RegExp, string][] = [
     [/Permission denied/, 'run the check as root, as nginx is started'],
     [

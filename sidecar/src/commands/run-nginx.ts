@@ -8,7 +8,7 @@ import { isAddress, splitAddress } from '../address.ts'
 import { UserError } from '../errors.ts'
 import type { Nginx } from './find-nginx.ts'
 import { type Target, writeNginxConf } from './nginx-conf.ts'
-import { fixOf } from './nginx-dump.ts'
+import { firstError } from './nginx-dump.ts'
 import type { Directories } from './run-directories.ts'
 import type { User } from './users.ts'
 
@@ -90,10 +90,7 @@ export function testSite(nginx: Nginx, dirs: Directories): void {
   try {
     execFileSync(nginx.binary, ['-t', ...nginxArgs(dirs)], { stdio: 'pipe' })
   } catch (error) {
-    const lines = String((error as { stderr?: Buffer }).stderr ?? error)
-      .trim()
-      .split('\n')
-    const emerg = lines.find((line) => line.includes('[emerg]')) ?? lines[0] ?? ''
-    throw new UserError('GITCACHE_NGINX', emerg.replace(/^.*\[emerg\] /, 'nginx: '), fixOf(emerg))
+    const { text, fix } = firstError(String((error as { stderr?: Buffer }).stderr ?? error))
+    throw new UserError('GITCACHE_NGINX', `nginx: ${text}`, fix)
   }
 }
