@@ -1,7 +1,7 @@
 /** The data directory of `run`: made, given to nginx's user, and what is left there at the end. */
 
 import { existsSync } from 'node:fs'
-import { chown, cp, link, mkdir, rm } from 'node:fs/promises'
+import { chmod, chown, cp, link, mkdir, rm } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import path from 'node:path'
 import { UserError } from '../errors.ts'
@@ -36,6 +36,8 @@ export async function makeDirectories(data: string, user: User | null): Promise<
   }
   if (user !== null) refuseOthers(data)
   makeDataDirectory(data, [dirs.run, dirs.log, path.join(dirs.prefix, 'tmp')])
+  // It names repositories, also private ones.
+  await chmod(dirs.log, 0o750)
   checkReachable(data, user)
   return dirs
 }

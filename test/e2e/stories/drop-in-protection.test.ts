@@ -109,6 +109,18 @@ const DOORS: Site[] = ['auth_basic nginx; auth_basic_user_file /w/upstream/htpas
     },
   ]
 )
+/** A protected location beside or inside of another that has the include: README, "What goes before what". */
+const PROTECTED = `{
+      auth_basic nginx; auth_basic_user_file /w/upstream/htpasswd;
+      proxy_pass http://upstream;
+      include gitcache/gitcache-location.conf;
+    }`
+const LAYOUTS: Site[] = [
+  { name: 'layout-beside', server: `location ^~ /pub/ ${PROTECTED}` },
+  { name: 'layout-inside', location: `location ^~ /pub/ ${PROTECTED}` },
+  { name: 'layout-inside-plain', location: `location /pub/ ${PROTECTED}` },
+  { name: 'layout-expressions', prefix: '~ ^/', server: `location ~ ^/pub/ ${PROTECTED}` },
+]
 const INNER = 'main probe tags refs gunzip prepare ticket read hit stream pass'.split(' ')
 
 /** auth_request asks here; its own lines of the log are counted. */
@@ -127,7 +139,7 @@ function sitesOf(suite: string): Site[] {
     { name: `${name}.server`, server: `${auth(suite)}\n${directives}` },
     { name: `${name}.location`, server: auth(suite), location: directives },
   ])
-  return [{ name: 'open' }, ...sites, ...DOORS]
+  return [{ name: 'open' }, ...sites, ...DOORS, ...LAYOUTS]
 }
 
 onEachNginx((suite) => {
@@ -180,6 +192,16 @@ onEachNginx((suite) => {
     for (const reply of cached)
       if (reply.status === 200) expect(reply).toMatchObject({ result: 'hit' })
       else expect(reply.body.includes('PACK')).toBe(false)
+  })
+
+  test.each(LAYOUTS)('of two locations the protected one protects: $name', async ({ name }) => {
+    await put(operator, 'with', 'open', [fetch('pub')])
+    const alice = fetch('pub', [basic('alice')])
+    const [refused, given] = await put(operator, 'with', name, [fetch('pub'), alice])
+    expect(refused).toMatchObject({ status: 401, result: '' })
+    expect(given).toMatchObject({ status: 200, result: 'hit' })
+    const [other] = await put(operator, 'with', name, [fetch('token', ['X-Token: sesame'])])
+    expect(other).toMatchObject({ status: 200, result: 'hit' })
   })
 
   test.each(DOORS)('no internal location opens from outside: $name', async ({ name, location }) => {
