@@ -76,8 +76,11 @@ async function update(
     await answerFromMirror(parts, mirror, work, commit)
   } catch (error) {
     // No place for git: upstream makes it once, and not for each of those who wait.
-    if (!(error instanceof Pass && error.reason === 'busy' && isAwaited())) throw error
-    await ask()
+    if (!(error instanceof Pass && error.reason === 'busy')) throw error
+    const isOnce = !isAwaited() && !parts.turnedAway.has(work.key)
+    parts.turnedAway.set(work.key, true)
+    if (isOnce) throw error
+    await discard(await ask())
   }
 }
 

@@ -215,13 +215,17 @@ export function openMirrors(parts: MirrorParts): Mirrors {
 
   /** Nobody begins to write there meanwhile. */
   async function clean(entry: Entry): Promise<void> {
-    const cleaning = removeLeftBehind(entry.dir).finally(() => {
-      entry.cleaning = null
-      if (entry.fetching === cleaning) entry.fetching = null
-    })
+    const cleaned = removeLeftBehind(entry.dir)
+    // What goes wrong there is no trouble of those who wait.
+    const cleaning = cleaned
+      .catch(() => {})
+      .finally(() => {
+        entry.cleaning = null
+        if (entry.fetching === cleaning) entry.fetching = null
+      })
     entry.cleaning = cleaning
     entry.fetching = cleaning
-    await cleaning
+    await cleaned
   }
 
   async function remove(dir: string, usedBefore = Number.POSITIVE_INFINITY): Promise<boolean> {

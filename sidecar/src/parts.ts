@@ -33,6 +33,8 @@ export interface Parts extends Ground {
   /** Of the checks of answers that become no mirror: never behind a mirror in the making. */
   checks: LimitFunction
   confirm: Confirm
+  /** Keys for which there was no place for git just now: who asks for one again is one of a herd. */
+  turnedAway: LRUCache<string, true>
   /** Upstreams that have said Retry-After, by `siteOf`, until it is over: there nobody leads unprobed. */
   leftAlone: LRUCache<string, true>
 }
@@ -40,6 +42,8 @@ export interface Parts extends Ground {
 /** Clones that are indexed for a mirror at once, and mirrors that are repacked or looked at. */
 const IDLE_PROCESSES = 2
 
+/** Milliseconds. */
+const TURNED_AWAY_FOR = 10_000
 /** Milliseconds, whatever upstream says. */
 const LONGEST_LEFT_ALONE = 60_000
 
@@ -68,6 +72,7 @@ export function openParts(ground: Ground): Parts {
     idle,
     seeds: pLimit(IDLE_PROCESSES),
     checks: pLimit(config.gitProcesses),
+    turnedAway: new LRUCache({ max: 1000, ttl: TURNED_AWAY_FOR }),
     leftAlone: new LRUCache({ max: 1000, ttl: LONGEST_LEFT_ALONE }),
     confirm: openConfirm(dirs, store, faults, mirrors.setShallow),
   }

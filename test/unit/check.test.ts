@@ -218,7 +218,31 @@ describe('what nginx gives to no nested location', () => {
       "the client's Host, and no part of the key",
       '# here',
       'set $gitcache_vhost ""; proxy_set_header host $http_host;',
-      `\`proxy_set_header host $http_host\` lets the client choose the host behind ${PLACE}, and $gitcache_vhost is empty`,
+      `Host is \`$http_host\` in ${PLACE}, and $http_host is not in $gitcache_vhost: another host's answers may be taken for this one's`,
+    ],
+    [
+      'a Host that the client chooses otherwise',
+      '# here',
+      'set $gitcache_vhost "$server_name $host"; proxy_set_header Host $ssl_server_name;',
+      `Host is \`$ssl_server_name\` in ${PLACE}, and $ssl_server_name is not in $gitcache_vhost: another host's answers may be taken for this one's`,
+    ],
+    [
+      'an expression for fetches alone',
+      '# here',
+      regex('^/private/.*/git-upload-pack$'),
+      notHeld('~ ^/private/.*/git-upload-pack$'),
+    ],
+    [
+      'an expression of which a part has an ending',
+      '# here',
+      regex(String.raw`^/private/|\.php$`),
+      notHeld(String.raw`~ ^/private/|\.php$`),
+    ],
+    [
+      'a prefix inside with an expression of its own',
+      include,
+      `location /b/ { location ~ /git-upload-pack$ { deny all; } } ${include}`,
+      notHeld('/b/'),
     ],
   ])('%s protects nothing', (_, from, to, text) => {
     expect(found(RIGHT.replace(from, () => to)).map((finding) => finding.text)).toEqual([text])
@@ -230,9 +254,23 @@ describe('what nginx gives to no nested location', () => {
     ['an expression inside, before', include, `${regex('^/b/')} ${include}`],
     ['a prefix inside with its own', include, `location /b/ { ${include} } ${include}`],
     ['a prefix inside with ^~', include, `location ^~ /b/ { deny all; } ${include}`],
-    ['an ending that is not ours', '# here', String.raw`location ~ \.(?:css|js)$ { expires 1d; }`],
+    ...[
+      String.raw`\.(?:css|js)$`,
+      String.raw`\.(jpe?g|png|woff2?)$`,
+      String.raw`\.php$`,
+      '/-/(health|metrics)$',
+      String.raw`^/(favicon\.ico|robots\.txt)$`,
+      String.raw`\.(git|svn)/config$`,
+      '^/metrics$',
+    ].map((ending) => [`the ending of ${ending}`, '# here', regex(ending)]),
+    ['what protects nothing', '# here', 'location ~ ^/(assets)/ { expires max; root /srv; }'],
     ['a fixed Host', '# here', 'set $gitcache_vhost ""; proxy_set_header Host git.example.org;'],
     ["the client's Host", '# here', 'set $gitcache_vhost $host; proxy_set_header Host $host;'],
+    [
+      'a Host that is in the key',
+      '# here',
+      'set $gitcache_vhost "$host $ssl_server_name"; proxy_set_header Host $ssl_server_name;',
+    ],
     ['two variables', '# here', 'set $a ""; auth_request_set $b $upstream_http_x;'],
   ])('%s protects as before', (_, from, to) => {
     expect(found(RIGHT.replace(from, () => to))).toEqual([])
@@ -246,6 +284,20 @@ describe('what nginx gives to no nested location', () => {
   test('an expression with the include, and others around it', () => {
     const dump = RIGHT.replace('location / {', 'location ~ ^/ {').replace('# here', regex('^/b/'))
     expect(found(dump)).toEqual([])
+  })
+
+  test('two fixed Hosts of one upstream want a $gitcache_vhost each', () => {
+    const at = (host: string, vhost: string) =>
+      `server { listen 8${host.length}; set $gitcache_upstream http://forge; set $gitcache_vhost "${vhost}"; location / { proxy_set_header Host ${host}; proxy_pass http://forge; include gitcache/gitcache-location.conf; } }\n`
+    const two = (first: string, second: string) =>
+      RIGHT.replace(
+        '# configuration file /etc/nginx/gitcache/gitcache-location',
+        `${at('a.example', first)}${at('bb.example', second)}$&`
+      )
+    expect(found(two('', '')).map(({ text }) => text)).toEqual([
+      '$gitcache_vhost is "" for Host a.example and for Host bb.example, of location / of server 810: one\'s answers would be the other\'s',
+    ])
+    expect(found(two('a.example', 'bb.example'))).toEqual([])
   })
 
   test('a second server without its own', () => {

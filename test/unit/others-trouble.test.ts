@@ -1,4 +1,5 @@
 /** What one client, upstream or full queue means for those who have nothing to do with it. */
+import { readdirSync } from 'node:fs'
 import { createServer } from 'node:http'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -88,7 +89,7 @@ function newCommit(repository: string): string {
 
 test('a queue that is full: of a herd upstream makes one pack, and nobody is passed', async () => {
   const limits = { 'git-processes': ['1'], 'queue-length': ['2'] }
-  const { ask, warm, limit } = sidecar(['busy'], limits)
+  const { ask, warm, limit, dirs } = sidecar(['busy'], limits)
   await warm('busy')
   let free = () => {}
   const taken = new Promise<void>((resolve) => {
@@ -102,8 +103,19 @@ test('a queue that is full: of a herd upstream makes one pack, and nobody is pas
   expect(asked.length - before).toBe(1)
   // Nobody else waits for this one: it is passed, as the queue says.
   expect(await ask('alone', [wantOf('busy'), 'deepen 4'], 'busy')).toBe('pass busy')
+  // Nor a herd that comes one after the other, of a whole clone: all but the first.
+  const spaced: string[] = []
+  for (let i = 0; i < 10; i++) spaced.push(await ask('spaced', [newCommit('busy')], 'busy'))
+  expect(new Set(spaced)).toEqual(new Set(['pass busy']))
+  const same = newCommit('busy')
+  const again = [await ask('spaced', [same], 'busy')]
+  for (let i = 0; i < 9; i++) again.push(await ask('spaced', [same], 'busy'))
+  expect(again[0]).toBe('pass busy')
+  expect(again.slice(1).every((word) => word === 'stream' || word === 'ready')).toBe(true)
   free()
   await Promise.all(others)
+  // What upstream sent becomes no mirror: there is one.
+  await expect.poll(() => readdirSync(dirs.tmp), { timeout: 20_000 }).toEqual([])
 }, 60_000)
 
 test("another client's 429 is not told to who shares his fetch", async () => {

@@ -34,6 +34,10 @@ export function checkConfiguration(dump: string, upstreams: readonly Upstream[] 
 
 export function checkVersions(dump: string): Finding {
   const found = [...dump.matchAll(/^# nginx-git-cache (\d\S*):/gm)].map((match) => match[1] ?? '')
+  // Of the same version before it was released.
+  if (found.length > 0 && !dump.includes('$gitcache_vhost')) {
+    return fail('gitcache-http.conf is older than gitcache.js', 'copy the files of this version')
+  }
   const others = found.filter((version) => version !== VERSION)
   return found.length === 0 || others.length > 0
     ? fail(

@@ -2,7 +2,7 @@
  * What nginx takes around gitcache-location.conf, and what does not work there: the include is made of
  * nested locations, and nginx gives them neither variables nor conditions of the one around them.
  */
-import { checkProtection } from './check-protection.ts'
+import { checkHosts, checkProtection } from './check-protection.ts'
 import { checkSettings } from './check-settings.ts'
 import { type Finding, fail, ok, warn } from './finding.ts'
 import { type Directive, readDirectives } from './nginx-directives.ts'
@@ -23,7 +23,7 @@ export function checkPlaces(dump: string): Finding[] {
   const found = places.flatMap((place) => CHECKS.flatMap((one) => one(place)))
   const areReported = places.length > 0 && places.every(isReported)
   const reported: Finding[] = areReported ? [ok('hits are reported to the sidecar')] : []
-  return [...checkSettings(tree), ...found, ...reported]
+  return [...checkSettings(tree), ...found, ...checkHosts(places), ...reported]
 }
 
 const CHECKS = [

@@ -1,72 +1,13 @@
 /**
- * What of the operator's protects a repository without the include, and would not with it: locations that
- * nginx no longer finds for git-upload-pack, variables that are set twice, a Host that the client chooses.
+ * What of the operator's protects a repository without the include, and would not with it: variables that
+ * are set twice, a Host that the client chooses, and locations (`check-precedence.ts`).
  */
+import { checkPrecedence } from './check-precedence.ts'
 import { type Finding, fail, warn } from './finding.ts'
-import type { Directive } from './nginx-directives.ts'
-import { directivesOf, nameOf, type Place, setsOf, settingOf } from './places.ts'
+import { directivesOf, nameOf, type Place, setsOf, settingOf, textOf } from './places.ts'
 
 export function checkProtection(place: Place): Finding[] {
   return [...checkPrecedence(place), ...checkSetTwice(place), ...checkHost(place)]
-}
-
-/**
- * ngx_http_core_find_location: of a prefix location the regular expressions inside come before those
- * around it, and of one level they come before prefixes without ^~.
- */
-function checkPrecedence(place: Place): Finding[] {
-  const location = place.at(-1)
-  if (location?.name !== 'location') {
-    return []
-  }
-  const around = isPrefix(location) ? place.slice(0, -1) : []
-  const lost = [
-    ...around.flatMap((block) => locationsOf(block).filter(isExpression)),
-    ...locationsOf(location).filter((one) => isPrefix(one) && !hasInclude(one)),
-    ...behindInclude(locationsOf(location)).filter(isExpression),
-  ]
-  return lost
-    .filter((one) => !isOurs(one) && mayMatch(one))
-    .map((one) =>
-      (isOfDotFiles(one) ? warn : fail)(
-        `location ${one.args.join(' ')} does not hold for git-upload-pack: of ${nameOf(place)} the locations inside come first`,
-        'make it a prefix with ^~ that has the include as well (README, "What goes before what")'
-      )
-    )
-}
-
-function locationsOf(block: Directive): Directive[] {
-  return directivesOf(block, 'location')
-}
-
-function isExpression({ args }: Directive): boolean {
-  return /^~\*?$/.test(args[0] ?? '')
-}
-
-/** Without ^~ and =. */
-function isPrefix({ args }: Directive): boolean {
-  return args.length === 1 && !(args[0] ?? '').startsWith('@')
-}
-
-const isOurs = ({ args }: Directive) => /git-upload-pack\$$/.test(args.at(-1) ?? '')
-
-function hasInclude(location: Directive): boolean {
-  return locationsOf(location).some(isOurs)
-}
-
-function behindInclude(locations: Directive[]): Directive[] {
-  return locations.slice(locations.findLastIndex(isOurs) + 1)
-}
-
-/** All but names with an ending: `\.php$`, `\.(css|js)$`. */
-function mayMatch({ args }: Directive): boolean {
-  const pattern = args.at(-1) ?? ''
-  return !/\\\.(?:\w+|\((?:\?:)?[\w|]+\))\$$/.test(pattern)
-}
-
-/** `/\.(ht|git)`: repositories have no such names. */
-function isOfDotFiles({ args }: Directive): boolean {
-  return /^\/\\\./.test(args.at(-1) ?? '')
 }
 
 /** What the server sets is set anew in each of the locations inside; auth_request_set is not. */
@@ -86,20 +27,58 @@ function checkSetTwice(place: Place): Finding[] {
     )
 }
 
-/** Of several levels the innermost that has one counts. */
+/** nginx's own, of proxy_pass. */
+const FIXED = new Set(['proxy_host', 'proxy_port', 'server_name', 'server_port'])
+const BY_CLIENT = /^(?:host$|http_|arg_|cookie_|ssl_server_name$|args$|uri$|request_uri$|\d)/
+
+/** Who chooses the Host chooses whose answers these are: what it is made of must be in the key. */
 function checkHost(place: Place): Finding[] {
-  const level = place.findLast((block) => directivesOf(block, 'proxy_set_header').length > 0)
-  const chosen = directivesOf(level, 'proxy_set_header').find(({ args }) =>
-    /\$(?:host|http_\w+)\b/.test(
-      /^(?:host|x-forwarded-host)$/i.test(args[0] ?? '') ? (args[1] ?? '') : ''
+  const host = hostOf(place)
+  if (host === null) {
+    return []
+  }
+  const inKey = namesIn(textOf(place, '$gitcache_vhost') ?? '')
+  const missing = namesIn(host).filter((name) => !FIXED.has(name) && !inKey.includes(name))
+  return missing.map((name) =>
+    (BY_CLIENT.test(name) ? fail : warn)(
+      `Host is \`${host}\` in ${nameOf(place)}, and $${name} is not in $gitcache_vhost: another host's answers may be taken for this one's`,
+      `set $gitcache_vhost "$server_name $host $http_host $${name}"; in the server, or the Host to a fixed name`
     )
   )
-  return chosen !== undefined && settingOf(place, '$gitcache_vhost') === ''
-    ? [
-        fail(
-          `\`proxy_set_header ${chosen.args.join(' ')}\` lets the client choose the host behind ${nameOf(place)}, and $gitcache_vhost is empty`,
-          'leave $gitcache_vhost as it is, or set the Host to a fixed name'
-        ),
-      ]
-    : []
+}
+
+function namesIn(text: string): string[] {
+  return [...text.matchAll(/\$\{?(\w+)/g)].map(([, name = '']) => name)
+}
+
+/** What proxy_set_header says of it: of several levels the innermost that has one counts. Null where nothing. */
+export function hostOf(place: Place): string | null {
+  const level = place.findLast((block) => directivesOf(block, 'proxy_set_header').length > 0)
+  const [host] = directivesOf(level, 'proxy_set_header').filter(({ args }) =>
+    /^host$/i.test(args[0] ?? '')
+  )
+  return host?.args[1] ?? null
+}
+
+/** Two names for one upstream, and the same key for both. */
+export function checkHosts(places: readonly Place[]): Finding[] {
+  const hosts = new Map<string, string>()
+  return places.flatMap((place) => {
+    const vhost = settingOf(place, '$gitcache_vhost')
+    const host = hostOf(place)
+    if (vhost === null || host === null || host.includes('$')) {
+      return []
+    }
+    const scope = `${settingOf(place, '$gitcache_upstream')}\n${vhost}`
+    const other = hosts.get(scope) ?? host
+    hosts.set(scope, other)
+    return other === host
+      ? []
+      : [
+          fail(
+            `$gitcache_vhost is "${vhost}" for Host ${other} and for Host ${host}, of ${nameOf(place)}: one's answers would be the other's`,
+            `set $gitcache_vhost ${host}; in that server`
+          ),
+        ]
+  })
 }

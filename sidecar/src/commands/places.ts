@@ -13,7 +13,8 @@ export function placesOf(directives: Directive[], around: Place): Place[] {
   return isHere ? [around, ...inside] : inside
 }
 
-function isWork({ name, args }: Directive): boolean {
+/** The location in it where the work begins. */
+export function isWork({ name, args }: Directive): boolean {
   return name === 'js_content' && args[0] === 'gitcache.uploadPack'
 }
 
@@ -32,15 +33,21 @@ export function directivesOf(block: Directive | undefined, name: string): Direct
 
 /** Its one value for all of the server; null where it depends on the request. */
 export function settingOf(place: Place, name: string): string | null {
+  const text = textOf(place, name)
+  return text?.includes('$') ? null : text
+}
+
+/** The same with the variables in it; null where there are several. */
+export function textOf(place: Place, name: string): string | null {
   const http = place.find((one) => one.name === 'http')
   const server = place.find((one) => one.name === 'server')
-  const rows = directivesOf(http, 'map')
-    .filter(({ args }) => args[1] === name)
-    .flatMap(({ block }) => block ?? [])
+  const map = directivesOf(http, 'map').findLast(({ args }) => args[1] === name)
+  const rows = map?.block ?? []
   const sets = setsOf(server).filter(({ args }) => args[0] === name)
   const value = sets.length > 0 ? sets.at(-1)?.args[1] : rows[0]?.args[0]
-  const isOne = sets.length > 0 ? sets.length === 1 : rows.length < 2
-  return isOne && !value?.includes('$') ? (value ?? '') : null
+  const isPlain = rows.length === 0 || (rows.length === 1 && rows[0]?.name === 'default')
+  const isOne = sets.length > 0 ? sets.length === 1 : isPlain
+  return isOne ? (value ?? '') : null
 }
 
 /** Also in an `if`, and in no location. */

@@ -68,8 +68,8 @@ function checkData(data: string): void {
 
 /** Where no sidecar runs. */
 async function purgeAlone(data: string, repository: string): Promise<Purged> {
-  const owner = otherOwner(layout(data).packs)
-  if (owner !== null) {
+  const owner = [data, ...Object.values(layout(data))].map(otherOwner).find((one) => one !== null)
+  if (owner !== undefined) {
     throw new UserError(
       'GITCACHE_USER',
       `no sidecar runs, and --data ${data} belongs to ${owner}, by whose links root could be led elsewhere`,
