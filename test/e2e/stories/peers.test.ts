@@ -47,7 +47,8 @@ onOneNginx((suite) => {
   const mirrorOf = (repository: string) =>
     placeOf(layout(dataOf(suite)), {
       upstream: 'http://upstream',
-      vhost: `${hostname} ${host}`,
+      // The server has no name.
+      vhost: ` ${hostname} ${host}`,
       repository: repository.replace('.git', ''),
       format: 'sha1',
     })
