@@ -148,8 +148,8 @@ onEachNginx((suite) => {
     const all = await herd(suite, `${through(suite)}/${repository}`, 100, options)
     expect(all.states, logs()).toEqual(each.states.map((state) => state.replace(/^1 /, '10 ')))
     expect(made(all)).toBe(10)
-    // One is upstream's own answer, two fetches bring what the others want, and perhaps one the refs.
-    expect(all.packs).toBeLessThanOrEqual(4)
+    // Upstream answers one after the other itself, or fetches bring what several want; perhaps one the refs.
+    expect(all.packs).toBeLessThanOrEqual(11)
   })
 
   test('the first is killed, one dawdles, some come when half is there: nobody minds', async () => {
