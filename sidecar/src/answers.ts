@@ -59,7 +59,7 @@ const LEADERS_OWN = new Set<Reason>(['refused', 'fetch-failed', 'not-in-mirror',
 const ONCE_MORE = new Set<Reason>(['broken-off', 'unreachable'])
 /** After so many leaders who had upstream's yes it is no matter of their credentials. */
 const MAX_REFUSALS = 2
-/** 429, 5xx and silence may be one client's own, by his token or a header of his: the second is everyone's. */
+/** 429 and 5xx may be one client's own, by his token or a header of his: the second is everyone's. */
 const MAX_OVERLOADS = 2
 
 /** Reasons that an operator can do something about. */

@@ -92,8 +92,6 @@ export interface BudgetParts {
   metrics: Metrics
   /** Bytes; null: a share of the file system. */
   limit: number | null
-  /** When all answers are where they belong. */
-  ready: Promise<void>
 }
 
 export function openBudget(parts: BudgetParts): Budget {
@@ -233,7 +231,7 @@ export function openBudget(parts: BudgetParts): Budget {
     return running
   }
 
-  const ready = parts.ready
+  const ready = store.shown
     .then(scan)
     .then(measure)
     .catch((error: unknown) => faults('GITCACHE_EVICT', error))

@@ -43,15 +43,14 @@ export function openTurns({ atOnce, perTurn, queueLength }: Bounds) {
   }
 
   function admitted(name: string): Promise<Turn> {
-    const { queue, running: own } = turns.get(name) ?? { queue: [], running: 0 }
-    const mustWait = running >= atOnce || own >= perTurn
+    const turn = turns.get(name) ?? { queue: [], running: 0 }
+    const mustWait = running >= atOnce || turn.running >= perTurn
     // Who has filled the queue is somebody else: the first of each turn may wait all the same.
-    const isFull = waiting >= queueLength * (queue.length === 0 ? 2 : 1)
+    const isFull = waiting >= queueLength * (turn.queue.length === 0 ? 2 : 1)
     if (mustWait && isFull) {
       return Promise.reject(new Pass('busy'))
     }
     return new Promise((resolve) => {
-      const turn = turns.get(name) ?? { queue: [], running: 0 }
       turns.set(name, turn)
       turn.queue.push(() => resolve(turn))
       waiting += 1

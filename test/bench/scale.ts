@@ -140,7 +140,6 @@ async function byAnswers(): Promise<void> {
       },
       metrics: createMetrics({ git: '' }),
       limit: 2 ** 50,
-      ready: Promise.resolve(),
     })
     await budget.enforce()
     const ended = Date.now()

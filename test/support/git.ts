@@ -105,3 +105,11 @@ export function uploadPack(dir: string, family: 0 | 2, body: string | Uint8Array
   const version = family === 2 ? 'version=2' : ''
   return tryGit(['upload-pack', '--stateless-rpc', dir], body, { GIT_PROTOCOL: version }).stdout
 }
+
+/** A commit on top of main, on a new branch or, where that is null, on none. Returns its object id. */
+export function newCommit(dir: string, branch: string | null, message: string): string {
+  const who = ['-c', 'user.name=A', '-c', 'user.email=a@example.org', '--git-dir', dir]
+  const oid = git([...who, 'commit-tree', '-p', 'main', '-m', message, 'main^{tree}'])
+  if (branch !== null) git([...who, 'update-ref', `refs/heads/${branch}`, oid])
+  return oid
+}

@@ -40,21 +40,23 @@ export function assemble(url: string, data: string, options: RawOptions = {}) {
   return { ...parts, answers, server, faults: told, state }
 }
 
+/** What every order says. */
+export function headOf(upstream: string, path: string) {
+  return { secret: '', id: '', client: '', upstream, vhost: '', path }
+}
+
 /** An authorised order of nginx for a v2 request. */
 export function orderFor(
   body: string,
   tags: string | null = null,
-  repository = REPOSITORY
+  repository = REPOSITORY,
+  upstream = UPSTREAM
 ): PrepareOrder {
   const request = fetchOf(body, V2)
+  const head = headOf(upstream, repository)
   return {
-    secret: '',
-    id: '',
-    client: '',
-    upstream: UPSTREAM,
-    vhost: '',
-    path: repository,
-    key: keyOf(sha256, request, tags, { upstream: UPSTREAM, vhost: '', path: repository }),
+    ...head,
+    key: keyOf(sha256, request, tags, head),
     family: 2,
     request: writeCanonicalRequest(request),
     tags,

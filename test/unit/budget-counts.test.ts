@@ -45,7 +45,6 @@ async function setUp(limit: number, left: MirrorSize[] = []) {
     faults: (code) => void faults.push(code),
     metrics: createMetrics({ git: '' }),
     limit,
-    ready: Promise.resolve(),
   })
   await budget.enforce()
   budget.stop()

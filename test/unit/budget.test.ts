@@ -63,7 +63,6 @@ async function setUp(limit: number, mirrors: (MirrorSize & { busy?: boolean })[]
         faults: (code, error) => expect.fail(`${code}: ${error}`),
         metrics: createMetrics({ git: '' }),
         limit,
-        ready: Promise.resolve(),
       }),
     packs: () => [1, 2, 3, 4, 5].filter((n) => existsSync(file(n))),
     mirrors: () => left.map(({ dir }) => dir),

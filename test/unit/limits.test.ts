@@ -15,6 +15,7 @@ import { createSidecarServer, type ServerParts } from '../../sidecar/src/server.
 import { readLeadOrder, readOrder } from '../../sidecar/src/work.ts'
 import { listen } from '../support/listen.ts'
 import { sha256 } from '../support/scope.ts'
+import { headOf } from '../support/sidecar.ts'
 import { fetchOf, oid, V2, v2 } from '../support/wire.ts'
 
 afterEach(() => void vi.restoreAllMocks())
@@ -29,17 +30,9 @@ test('a silent upstream is asked twice before who waits is passed; who was not p
   const plain = fetchOf(v2([`want ${oid(1)}`, 'done']), V2)
   const text = writeCanonicalRequest(plain)
   const path = '/Team/App.git'
-  const head = {
-    secret: '',
-    upstream: 'http://u',
-    vhost: '',
-    path,
-    id: '',
-    client: '',
-    progress: false,
-  }
+  const head = { ...headOf('http://u', path), progress: false }
   const order = { ...head, family: 2 as const, request: text, tags: null, maxTags: 1 }
-  const key = keyOf(sha256, plain, null, { upstream: 'http://u', vhost: '', path })
+  const key = keyOf(sha256, plain, null, head)
   const probed = readOrder(config, { ...order, key }, {})
   const led = readLeadOrder(config, { ...head, family: 2, lead: text }, {})
   expect(2 * probed.source.beginWithin + 5000).toBeLessThan(config.maxWait * 1000)

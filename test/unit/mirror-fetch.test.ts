@@ -10,7 +10,7 @@ import { createMetrics } from '../../sidecar/src/metrics.ts'
 import { fetchRefs, finishMirror, initMirror } from '../../sidecar/src/mirror.ts'
 import { discardMirror } from '../../sidecar/src/mirror-places.ts'
 import { gitBackend } from '../support/backend.ts'
-import { git, makeRepository, oidOf, scratch } from '../support/git.ts'
+import { git, makeRepository, newCommit, oidOf, scratch } from '../support/git.ts'
 import { prepareLayout } from '../support/layout.ts'
 import { listenForAll } from '../support/listen.ts'
 
@@ -74,11 +74,7 @@ let commits = 0
 /** A new commit on a branch of upstream, or on none. */
 function commit(branch: string | null): string {
   commits += 1
-  const who = ['-c', 'user.name=A', '-c', 'user.email=a@example.org', '--git-dir', upstream]
-  const tree = git([...who, 'rev-parse', 'main^{tree}'])
-  const oid = git([...who, 'commit-tree', '-p', 'main', '-m', `new ${commits}`, tree])
-  if (branch !== null) git([...who, 'update-ref', `refs/heads/${branch}`, oid])
-  return oid
+  return newCommit(upstream, branch, `new ${commits}`)
 }
 
 test('ten new commits, each wanted by ten while the first is fetched: two fetches', async () => {

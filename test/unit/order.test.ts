@@ -7,6 +7,7 @@ import type { Config } from '../../sidecar/src/config.ts'
 import { leadOrder, prepareOrder } from '../../sidecar/src/protocol.ts'
 import { leadersWork, readLeadOrder, readOrder } from '../../sidecar/src/work.ts'
 import { sha256 } from '../support/scope.ts'
+import { headOf } from '../support/sidecar.ts'
 import { FLUSH, fetchOf, oid, pkts, V0, V2, v0, v2 } from '../support/wire.ts'
 
 const upstream = { name: 'http://u', url: 'http://u' }
@@ -34,15 +35,7 @@ const B = `${oid(2)} refs/tags/größe`
 const bytes = (text: string) => Buffer.byteLength(text).toString(16).padStart(4, '0')
 
 describe('an order for upstream alone', () => {
-  const head = {
-    secret: '',
-    upstream: 'http://u',
-    vhost: '',
-    path,
-    id: '',
-    client: '',
-    progress: false,
-  }
+  const head = { ...headOf('http://u', path), progress: false }
   const plain = fetchOf(v2([`want ${oid(1)}`, 'done']), V2)
   const lead = { ...head, family: 2 as const, lead: writeCanonicalRequest(plain) }
 

@@ -4,16 +4,14 @@ import { createServer } from 'node:http'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, expect, test } from 'vitest'
-import { keyOf } from '../../njs/src/git/key.ts'
 import { endAllGit } from '../../sidecar/src/git.ts'
 import type { MirrorName } from '../../sidecar/src/mirror.ts'
-import { Overloaded, Pass, type PrepareOrder } from '../../sidecar/src/protocol.ts'
+import { Overloaded, Pass } from '../../sidecar/src/protocol.ts'
 import { gitBackend } from '../support/backend.ts'
-import { git, makeRepository, oidOf, scratch } from '../support/git.ts'
+import { makeRepository, newCommit, oidOf, scratch } from '../support/git.ts'
 import { listenForAll } from '../support/listen.ts'
-import { sha256 } from '../support/scope.ts'
-import { assemble } from '../support/sidecar.ts'
-import { fetchOf, V2, v2 } from '../support/wire.ts'
+import { assemble, orderFor } from '../support/sidecar.ts'
+import { v2 } from '../support/wire.ts'
 
 const work = scratch()
 afterAll(() => {
@@ -44,7 +42,7 @@ function sidecar(repositories: string[], options = {}) {
   /** As a client of this name, of a repository on an upstream. */
   const ask = (who: string, args: string[], repository: string, from = 'good') =>
     one.answers
-      .prepare(orderOf(v2([...args, 'done']), `/${repository}.git`, `http://${from}`), {
+      .prepare(orderFor(v2([...args, 'done']), null, `/${repository}.git`, `http://${from}`), {
         authorization: who,
       })
       .then(({ state }) => state, wordOf)
@@ -61,14 +59,6 @@ function sidecar(repositories: string[], options = {}) {
   return { ...one, ask, warm }
 }
 
-function orderOf(body: string, repository: string, upstream: string): PrepareOrder {
-  const request = fetchOf(body, V2)
-  const of = { upstream, vhost: '', path: repository }
-  const key = keyOf(sha256, request, null, of)
-  const plain = { secret: '', id: '', client: '', tags: null, maxTags: 5000, progress: false }
-  return { ...plain, ...of, key, family: 2, request: body }
-}
-
 function wordOf(error: unknown): string {
   if (error instanceof Overloaded) return `refused ${error.status}`
   return error instanceof Pass ? `pass ${error.reason}` : String(error)
@@ -78,13 +68,9 @@ function wantOf(repository: string): string {
   return `want ${oidOf(path.join(work.dir, `${repository}.git`), 'main')}`
 }
 
-function newCommit(repository: string): string {
+function wantNew(repository: string): string {
   count += 1
-  const dir = path.join(work.dir, `${repository}.git`)
-  const who = ['-c', 'user.name=A', '-c', 'user.email=a@example.org', '--git-dir', dir]
-  const oid = git([...who, 'commit-tree', '-m', `${count}`, '-p', 'main', 'main^{tree}'])
-  git([...who, 'update-ref', `refs/heads/new-${count}`, oid])
-  return `want ${oid}`
+  return `want ${newCommit(path.join(work.dir, `${repository}.git`), `new-${count}`, `${count}`)}`
 }
 
 test('a queue that is full: of a herd upstream makes one pack, and nobody is passed', async () => {
@@ -105,9 +91,9 @@ test('a queue that is full: of a herd upstream makes one pack, and nobody is pas
   expect(await ask('alone', [wantOf('busy'), 'deepen 4'], 'busy')).toBe('pass busy')
   // Nor a herd that comes one after the other, of a whole clone: all but the first.
   const spaced: string[] = []
-  for (let i = 0; i < 10; i++) spaced.push(await ask('spaced', [newCommit('busy')], 'busy'))
+  for (let i = 0; i < 10; i++) spaced.push(await ask('spaced', [wantNew('busy')], 'busy'))
   expect(new Set(spaced)).toEqual(new Set(['pass busy']))
-  const same = newCommit('busy')
+  const same = wantNew('busy')
   const again = [await ask('spaced', [same], 'busy')]
   for (let i = 0; i < 9; i++) again.push(await ask('spaced', [same], 'busy'))
   expect(again[0]).toBe('pass busy')
@@ -121,11 +107,11 @@ test('a queue that is full: of a herd upstream makes one pack, and nobody is pas
 test("another client's 429 is not told to who shares his fetch", async () => {
   const { ask, warm } = sidecar(['shared'])
   await warm('shared')
-  const first = ask('slow', [newCommit('shared')], 'shared')
+  const first = ask('slow', [wantNew('shared')], 'shared')
   await sleep(300)
-  const over = ask('over', [newCommit('shared')], 'shared')
+  const over = ask('over', [wantNew('shared')], 'shared')
   await sleep(200)
-  const good = ask('good', [newCommit('shared')], 'shared')
+  const good = ask('good', [wantNew('shared')], 'shared')
   expect(await Promise.all([first, over, good])).toEqual(['stream', 'refused 503', 'stream'])
 }, 60_000)
 
@@ -136,9 +122,9 @@ test('fetches from an upstream that hangs leave room for those from another', as
   for (const name of hung) await warm(name, 'hung')
   await warm('healthy')
   hangs = true
-  const all = hung.map((name) => ask('hung', [newCommit(name)], name, 'hung'))
+  const all = hung.map((name) => ask('hung', [wantNew(name)], name, 'hung'))
   await sleep(500)
-  expect(await ask('good', [newCommit('healthy')], 'healthy')).toBe('stream')
+  expect(await ask('good', [wantNew('healthy')], 'healthy')).toBe('stream')
   // They all wait still: it was not behind them.
   expect(await Promise.race([...all, sleep(0, 'they wait')])).toBe('they wait')
   expect(new Set(await Promise.all(all))).not.toContain('stream')

@@ -1,8 +1,8 @@
 /** At which priority git looks at upstream's answers, on the cores that clients work on. */
-import { createServer } from 'node:http'
 import path from 'node:path'
 import { afterAll, expect, test, vi } from 'vitest'
-import { makeRepository, oidOf, scratch, uploadPack } from '../support/git.ts'
+import { gitBackend } from '../support/backend.ts'
+import { makeRepository, oidOf, scratch } from '../support/git.ts'
 import { listenForAll } from '../support/listen.ts'
 import { assemble, orderFor } from '../support/sidecar.ts'
 import { v2 } from '../support/wire.ts'
@@ -21,19 +21,13 @@ const work = scratch()
 afterAll(work.remove)
 const repository = path.join(work.dir, 'upstream.git')
 makeRepository(repository)
-const server = createServer(async (message, response) => {
-  const chunks: Buffer[] = []
-  for await (const chunk of message) chunks.push(chunk as Buffer)
-  response.setHeader('content-type', 'application/x-git-upload-pack-result')
-  response.end(uploadPack(repository, 2, Buffer.concat(chunks)))
-})
-const port = await listenForAll(server)
+const port = await listenForAll(gitBackend(work.dir))
 
 test('a clone that becomes the mirror is indexed idle, however many wait for it', async () => {
   const { answers } = assemble(`http://127.0.0.1:${port}`, path.join(work.dir, 'data'))
   const body = v2([`want ${oidOf(repository, 'main')}`, 'done'])
   const all = await Promise.all(
-    Array.from({ length: 10 }, () => answers.prepare(orderFor(body), {}))
+    Array.from({ length: 10 }, () => answers.prepare(orderFor(body, null, '/upstream.git'), {}))
   )
   expect(all.filter(({ state }) => state === 'stream' || state === 'ready')).toHaveLength(10)
   await vi.waitFor(() => expect(indexed).toEqual([{ whole: true, idle: true }]))

@@ -13,7 +13,7 @@ export function placesOf(directives: Directive[], around: Place): Place[] {
   return isHere ? [around, ...inside] : inside
 }
 
-/** The location in it where the work begins. */
+/** By it the location is known in which the work begins. */
 export function isWork({ name, args }: Directive): boolean {
   return name === 'js_content' && args[0] === 'gitcache.uploadPack'
 }

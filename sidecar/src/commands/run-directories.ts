@@ -1,6 +1,5 @@
 /** The data directory of `run`: made, given to nginx's user, and what is left there at the end. */
 
-import { existsSync } from 'node:fs'
 import { chmod, chown, cp, link, mkdir, rm } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import path from 'node:path'
@@ -44,7 +43,7 @@ export async function makeDirectories(data: string, user: User | null): Promise<
 
 /** What root writes there, and gives to nginx's user, is where it seems to be. Throws UserError. */
 function refuseOthers(data: string): void {
-  const owner = existsSync(data) ? otherOwner(data) : null
+  const owner = otherOwner(data)
   if (owner !== null) {
     throw new UserError(
       'GITCACHE_DATA',

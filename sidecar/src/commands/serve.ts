@@ -56,9 +56,8 @@ export async function serve(raw: RawOptions): Promise<void> {
 /** Throws UserError where it cannot listen. */
 async function answerUntilStopped(parts: Parts, control: Control): Promise<void> {
   const { config, dirs, log, faults, metrics, store, mirrors, jobs, idle } = parts
-  const shown = showChecked(dirs, faults).catch((error) => faults('GITCACHE_EVICT', error))
-  store.shown = shown
-  const budget = watchBudget(parts, shown)
+  store.shown = showChecked(dirs, faults).catch((error) => faults('GITCACHE_EVICT', error))
+  const budget = watchBudget(parts)
   const answers = openAnswers(parts)
   let draining = false
   const server = createSidecarServer({
@@ -78,7 +77,7 @@ async function answerUntilStopped(parts: Parts, control: Control): Promise<void>
   control.serve((repository) => purge(parts, repository))
   const keepMirrors = config.keepMirrors * DAY
   const upkeep = startUpkeep({ mirrors, store, idle, faults, keepMirrors })
-  checkBehind(parts, shown)
+  checkBehind(parts)
   const { socket, upstreams } = config
   log.info({ socket, upstreams: upstreams.map(({ name }) => name) }, 'ready')
 
@@ -119,7 +118,7 @@ async function clearAway(dirs: Layout, faults: Faults): Promise<void> {
   await hideAfterBoot(dirs, faults)
 }
 
-function watchBudget(parts: Parts, ready: Promise<void>): Budget {
+function watchBudget(parts: Parts): Budget {
   const { config, dirs, store, mirrors, limit, log, faults, metrics } = parts
   const budget = openBudget({
     dirs,
@@ -129,7 +128,6 @@ function watchBudget(parts: Parts, ready: Promise<void>): Budget {
     faults,
     metrics,
     limit: config.cacheSize,
-    ready,
   })
   store.onStored = budget.stored
   store.onRemoved = budget.removed
@@ -158,8 +156,8 @@ async function purge(parts: Parts, repository: string): Promise<Purged> {
 }
 
 /** What the last life has left to be looked at, and then all that is stored. */
-function checkBehind({ confirm, dirs, store, log, faults }: Parts, shown: Promise<void>): void {
-  shown
+function checkBehind({ confirm, dirs, store, log, faults }: Parts): void {
+  store.shown
     .then(() => confirm.resume())
     .then(() => checkAll(dirs, store, faults))
     .then((answers) => log.info({ answers }, 'stored answers were read'))

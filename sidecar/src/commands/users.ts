@@ -1,6 +1,6 @@
 /** Users and groups by name, and what they can reach; from passwd(5) and group(5). */
 import { spawnSync } from 'node:child_process'
-import { lstatSync, readFileSync } from 'node:fs'
+import { lstatSync, readFileSync, statSync } from 'node:fs'
 import { UserError } from '../errors.ts'
 
 export interface User {
@@ -19,12 +19,14 @@ function nameOfUser(uid: number): string {
 
 /**
  * Whose directory root would follow into: by a link there its owner could have root write, remove or give
- * away any file. Null where it is root's (also a link of root's), or not there, or we are not root.
+ * away any file. Of a link it is asked of both ends. Null where it is root's, or not there, or we are not root.
  */
 export function otherOwner(directory: string): string | null {
-  const there = lstatSync(directory, { throwIfNoEntry: false })
-  const uid = there?.uid ?? 0
-  return process.getuid?.() === 0 && uid !== 0 ? nameOfUser(uid) : null
+  const owners = [lstatSync, statSync].map(
+    (look) => look(directory, { throwIfNoEntry: false })?.uid
+  )
+  const other = owners.find(Boolean)
+  return process.getuid?.() === 0 && other !== undefined ? nameOfUser(other) : null
 }
 
 function lookup(file: string, name: string): string[] | undefined {
