@@ -3,13 +3,15 @@
  * Exit status 0 passed, 1 failed, 2 something is missing that we may not install.
  */
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 
 const root = path.resolve(import.meta.dirname ?? '.', '..')
 const full = process.argv.includes('--full')
-const totals = { passed: 0, failed: 0, skipped: 0 }
+const totals = { passed: 0, skipped: 0 }
+/** Said again at the end, since of a long run that is what is read, or kept. */
+const failures = []
 
 function run(command, args, env = {}) {
   const { status } = spawnSync(command, args, {
@@ -24,7 +26,8 @@ function step(title, command, args, env) {
   const begun = Date.now()
   console.log(`\n== ${title}`)
   const status = run(command, args, env)
-  totals[status === 0 ? 'passed' : 'failed'] += 1
+  if (status === 0) totals.passed += 1
+  else failures.push(title)
   console.log(`== ${title}: ${status === 0 ? 'passed' : 'FAILED'}, ${seconds(begun)}`)
   return status
 }
@@ -44,12 +47,29 @@ function vitest(title, project) {
   ]
   const status = run('vitest', args, full ? { GITCACHE_TEST_FULL: '1' } : {})
   const counted = existsSync(report) ? JSON.parse(readFileSync(report, 'utf8')) : {}
-  const { numPassedTests = 0, numFailedTests = 0, numPendingTests = 0, numTodoTests = 0 } = counted
+  rmSync(path.dirname(report), { recursive: true, force: true })
+  const { numPassedTests = 0, numPendingTests = 0, numTodoTests = 0 } = counted
   totals.passed += numPassedTests
-  // A suite that broke outside of its tests has failed as well.
-  totals.failed += status !== 0 && numFailedTests === 0 ? 1 : numFailedTests
   totals.skipped += numPendingTests + numTodoTests
+  const failed = failedTests(counted)
+  failures.push(...(status !== 0 && failed.length === 0 ? [title] : failed))
   console.log(`== ${title}: ${status === 0 ? 'passed' : 'FAILED'}, ${seconds(begun)}`)
+}
+
+/** Each with its file and the first line of why; a file that broke outside of its tests is one as well. */
+function failedTests({ testResults = [] }) {
+  return testResults.flatMap(({ name, status, message, assertionResults }) => {
+    const file = path.relative(root, name)
+    const failed = assertionResults.filter((test) => test.status === 'failed')
+    if (failed.length === 0 && status === 'failed') return [`${file}: ${firstLine(message)}`]
+    return failed.map(
+      ({ fullName, failureMessages }) => `${file} > ${fullName}: ${firstLine(failureMessages[0])}`
+    )
+  })
+}
+
+function firstLine(text = '') {
+  return text.split('\n', 1)[0]
 }
 
 function seconds(since) {
@@ -57,8 +77,9 @@ function seconds(since) {
 }
 
 function finish(status) {
-  const { passed, failed, skipped } = totals
-  console.log(`\n${passed} passed, ${failed} failed, ${skipped} skipped`)
+  const { passed, skipped } = totals
+  if (failures.length > 0) console.log(`\nfailed:\n  ${failures.join('\n  ')}`)
+  console.log(`\n${passed} passed, ${failures.length} failed, ${skipped} skipped`)
   process.exit(status)
 }
 
@@ -82,4 +103,4 @@ step('Deno', 'npx', [
   'test/deno',
 ])
 vitest('end to end', 'e2e')
-finish(totals.failed === 0 ? 0 : 1)
+finish(failures.length === 0 ? 0 : 1)

@@ -95,6 +95,8 @@ test.each([null, 'blob:none'])(
   async (filter) => {
     const { dir, bringIn } = await setUp()
     const oids = Array.from({ length: 10 }, () => commit(null))
+    // Slower than ten looks into the mirror on a busy machine: whoever looks later is in one more fetch.
+    does = 'is slow'
     await Promise.all(oids.map((oid) => bringIn(oid, filter)))
     for (const oid of oids) expect(git(['--git-dir', dir, 'cat-file', '-t', oid])).toBe('commit')
     // By id; under a filter of all refs before that.
