@@ -6,7 +6,7 @@ import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { type FetchRequest, isWhole } from '../../njs/src/git/fetch-request.ts'
-import { runGitIn, STARVED } from './git.ts'
+import { runGitIn } from './git.ts'
 import { ask, objectTypes, present } from './mirror-objects.ts'
 import { Pass } from './protocol.ts'
 
@@ -43,14 +43,14 @@ export async function doubtOf(
   return (await isIncomplete(dir, request, idle)) ? 'incomplete' : null
 }
 
-/** Under a filter objects are missing. git-rev-list(1). */
+/** Under a filter objects are missing. Without a bound: it may walk for minutes, and says nothing. git-rev-list(1). */
 async function isIncomplete(dir: string, request: FetchRequest, idle: boolean): Promise<boolean> {
   if (request.filter !== null) {
     return false
   }
   const input = `${request.wants.join('\n')}\n`
   const { code, stderr } = await runGitIn(dir, WALK, { input, idle })
-  if (code === -1 || STARVED.test(stderr)) {
+  if (code === -1) {
     throw new Pass('generate', stderr)
   }
   return code !== 0

@@ -1,13 +1,17 @@
 /** Answers from a mirror: what is stored of them, what is left when they are done, and which mirrors a purge takes. */
-import { existsSync, mkdirSync, readdirSync, truncateSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdirSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, expect, test } from 'vitest'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { keyOf } from '../../njs/src/git/key.ts'
+import type { Reader } from '../../sidecar/src/jobs.ts'
+import type { RawOptions } from '../../sidecar/src/options.ts'
 import type { PrepareOrder } from '../../sidecar/src/protocol.ts'
 import { gitBackend } from '../support/backend.ts'
 import { git, makeRepository, oidOf, scratch } from '../support/git.ts'
+import { reader } from '../support/job.ts'
 import { listenForAll } from '../support/listen.ts'
 import { sha256 } from '../support/scope.ts'
 import { assemble, orderFor } from '../support/sidecar.ts'
@@ -33,10 +37,10 @@ const NAME = {
 const MAIN = oidOf(repository, 'main')
 
 let count = 0
-async function warm() {
+async function warm(options: RawOptions = {}) {
   count += 1
   const data = path.join(work.dir, `data-${count}`)
-  const one = assemble(`http://127.0.0.1:${port}`, data)
+  const one = assemble(`http://127.0.0.1:${port}`, data, options)
   await one.answers.prepare(orderFor(v2([`want ${MAIN}`, 'done'])), {})
   await expect.poll(() => one.mirrors.find(NAME), { timeout: 20_000 }).not.toBeNull()
   await expect.poll(() => one.mirrors.making(NAME), { timeout: 20_000 }).toBeNull()
@@ -83,6 +87,52 @@ test('a tag of the tag state that upstream does not give: no answer without it i
     reason: 'not-in-mirror',
   })
   expect(await one.store.has(order.key)).toBe(false)
+}, 30_000)
+
+/** git-pack-objects(1) opens the bitmaps, and upload-pack does not: it hangs until the returned is called. */
+function hold(dir: string): () => void {
+  const packs = path.join(dir, 'objects/pack')
+  const bitmaps = readdirSync(packs).filter((name) => name.endsWith('.bitmap'))
+  expect(bitmaps).not.toEqual([])
+  const pipes = bitmaps.map((name) => path.join(packs, name))
+  for (const pipe of pipes) {
+    rmSync(pipe)
+    execFileSync('mkfifo', [pipe])
+  }
+  return () => {
+    // What comes out of it is no bitmap: git does without.
+    for (const pipe of pipes) writeFileSync(pipe, '')
+  }
+}
+
+test('while git counts for long, all who wait hear its keep-alives, and then have the same answer', async () => {
+  const one = await warm({ 'commit-after': ['1'] })
+  const letGo = hold(one.dir)
+  const order = orderFor(v2([`want ${oidOf(repository, 'main~3')}`, 'done']))
+  const begun = Date.now()
+  const states = await Promise.all(
+    Array.from({ length: 3 }, () => one.answers.prepare({ ...order }, {}))
+  )
+  // After git's first sign of life: uploadpack.keepAlive, five seconds.
+  expect(Date.now() - begun).toBeGreaterThan(4500)
+  const readers = states.map((state) => {
+    if (state.state !== 'stream') throw new Error(state.state)
+    return one.jobs.take(state.job) as Reader
+  })
+  expect(readers.map(({ result }) => result).sort()).toEqual(['join', 'join', 'miss'])
+  const clients = readers.map(({ job }) => {
+    const { response, bytes } = reader(0)
+    return { bytes, sent: job.send(response, { progress: false, first: false }) }
+  })
+  const alive = Buffer.from('0005\x01')
+  for (const { bytes } of clients) await expect.poll(() => bytes().includes(alive)).toBe(true)
+  expect(await one.store.has(order.key)).toBe(false)
+  letGo()
+  await Promise.all(clients.map(({ sent }) => sent))
+  const [first, ...others] = clients.map(({ bytes }) => bytes().toString('latin1'))
+  expect(first).toContain('PACK')
+  for (const other of others) expect(other).toBe(first)
+  await expect.poll(() => one.store.has(order.key)).toBe(true)
 }, 30_000)
 
 test('a mirror that is damaged is not used again, and nothing is left of the answer', async () => {
