@@ -1,6 +1,7 @@
 /**
  * `npm run bench`: what the cache costs and saves, on loopback, each figure as a ratio within one
- * run. `--quick` leaves the large repository out. Writes bench.json beside the data.
+ * run. `--quick` leaves the large repository out, `--only=NAME` all other rows (ROWS in rows.ts names
+ * them). Writes bench.json beside the data, and for a part bench-quick.json or bench-NAME.json.
  */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
@@ -13,6 +14,13 @@ import { ROWS } from './rows.ts'
 
 const quick = process.argv.includes('--quick')
 const only = process.argv.find((arg) => arg.startsWith('--only='))?.slice(7)
+const selected = ROWS.filter(
+  ({ name, large }) => !(quick && large) && (only === undefined || name === only)
+)
+if (selected.length === 0) {
+  console.error(`--only=${only}: one of ${ROWS.map(({ name }) => name).join(', ')}`)
+  process.exit(2)
+}
 const root = process.env.GITCACHE_BENCH_DIR ?? '/var/tmp/nginx-git-cache-bench'
 
 await installPackages([
@@ -33,8 +41,7 @@ const run = path.join(root, `run-${process.pid}`)
 const bench = await startBench(run, repos)
 const rows: Row[] = []
 const failed: string[] = []
-for (const { name, large, measure } of ROWS) {
-  if ((quick && large) || (only !== undefined && !name.includes(only))) continue
+for (const { name, measure } of selected) {
   const begun = Date.now()
   try {
     await bench.cold()
@@ -52,10 +59,10 @@ await bench.stop()
 rmSync(run, { recursive: true, force: true })
 
 const machine = `${cpus().length} x ${cpus()[0]?.model}, Node ${process.version}`
-writeFileSync(path.join(root, 'bench.json'), JSON.stringify({ machine, rows, failed }, null, 2))
+const part = only ?? (quick ? 'quick' : null)
+const json = path.join(root, part === null ? 'bench.json' : `bench-${part}.json`)
+writeFileSync(json, JSON.stringify({ machine, rows, failed }, null, 2))
 console.log(`\n${machine}\n\n${table(rows)}\n`)
 const met = rows.filter((one) => one.met).length
-console.log(
-  `${rows.length} rows, ${met} goals met, ${failed.length} failed; JSON in ${root}/bench.json`
-)
+console.log(`${rows.length} rows, ${met} goals met, ${failed.length} failed; JSON in ${json}`)
 process.exit(failed.length === 0 ? 0 : 1)

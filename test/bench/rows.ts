@@ -5,12 +5,12 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
 import { splitAnswer } from '../../njs/src/git/answer.ts'
-import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { emptyRequest, type FetchRequest } from '../../njs/src/git/fetch-request.ts'
 import { writeProbe } from '../../njs/src/git/probe.ts'
 import { gitForm } from '../support/git-form.ts'
 import { bodyFile, inTurns, load, median, post, type Row, row, timed, together } from './measure.ts'
 import { type Bench, PORT } from './processes.ts'
+import { record } from './recorded.ts'
 import { commit, git, LARGE, manyCommits, reset, SMALL, TINY, WARM_UPS } from './repository.ts'
 
 interface Measure {
@@ -30,10 +30,9 @@ function repo(bench: Bench, name: string): string {
   return path.join(bench.repos, name)
 }
 
-export function fetchOf(bench: Bench, name: string, more: Partial<FetchRequest>): string {
-  const wants = more.wants ?? [git(repo(bench, name), 'rev-parse', 'refs/heads/main')]
-  const asked = { ...emptyRequest(2), ofsDelta: true, noProgress: true, done: true, ...more, wants }
-  return gitForm(asked, 'git/2.39.5', true)
+/** As CI checks out, without tags: git's own request. */
+export function fetchOf(bench: Bench, name: string, ...options: string[]): Promise<string> {
+  return record(bench.dir, direct(name), ['fetch', '--no-tags', ...options])
 }
 
 /** Fetches until it is stored, and puts the same bytes where nginx serves them as a static file. */
@@ -48,11 +47,13 @@ export async function store(
   for (let i = 0; i < 100; i++) {
     await together([['curl', [...args, `${origin}/git-upload-pack`]]])
     const how = execFileSync('grep', ['-i', 'x-git-cache', `${out}.head`], { encoding: 'utf8' })
-    if (how.includes('hit')) break
+    if (how.includes('hit')) {
+      rmSync(`${out}.head`)
+      return statSync(out).size
+    }
     await sleep(300)
   }
-  rmSync(`${out}.head`)
-  return statSync(out).size
+  throw new Error(`${origin}: no hit after half a minute`)
 }
 
 /** What is asked of upstream before `fetchOf` with the same is answered. */
@@ -76,11 +77,11 @@ async function cpuPerByte(bench: Bench, url: string, body?: string): Promise<num
   return (bench.servingCpu() - before) / bytes
 }
 
-async function hitCpu(bench: Bench, label: string, more: Partial<FetchRequest>): Promise<Row> {
-  const body = fetchOf(bench, LARGE_URL, more)
+async function hitCpu(bench: Bench, label: string, ...options: string[]): Promise<Row> {
+  const body = await fetchOf(bench, LARGE_URL, ...options)
   const size = await store(bench, instant(LARGE_URL), body, 'answer')
   // Of a whole clone the mirror is made behind it, which is no part of a hit.
-  if (more.deepen === undefined) await settled(bench)
+  if (options.length === 0) await settled(bench)
   const [limit = 0, ours = 0] = await inTurns(
     () => cpuPerByte(bench, `${STATIC}/answer`),
     () => cpuPerByte(bench, `${instant(LARGE_URL)}/git-upload-pack`, body)
@@ -101,7 +102,7 @@ async function rate(bench: Bench, url: string, body?: string, connections = 8): 
 }
 
 async function hitRates(bench: Bench): Promise<Row[]> {
-  const body = fetchOf(bench, TINY, {})
+  const body = await fetchOf(bench, TINY)
   await store(bench, instant(TINY), body, 'tiny')
   const url = `${instant(TINY)}/git-upload-pack`
   const [plain = 0, asked = 0, ours = 0] = await inTurns(
@@ -146,7 +147,7 @@ async function hitRates(bench: Bench): Promise<Row[]> {
 }
 
 async function largeRates(bench: Bench): Promise<Row[]> {
-  const body = fetchOf(bench, LARGE_URL, { deepen: 'deepen 1' })
+  const body = await fetchOf(bench, LARGE_URL, '--depth=1')
   await store(bench, instant(LARGE_URL), body, 'shallow')
   const [plain = 0, asked = 0, ours = 0] = await inTurns(
     () => rate(bench, `${STATIC}/shallow`),
@@ -181,7 +182,7 @@ async function includeTag(bench: Bench): Promise<Row[]> {
     execFileSync('git', ['-C', dir, 'update-ref', '--stdin'], { input: `${lines.join('\n')}\n` })
     git(dir, 'pack-refs', '--all')
   }
-  const body = fetchOf(bench, 'tags.git', { includeTag: true, deepen: 'deepen 1' })
+  const body = await record(bench.dir, direct('tags.git'), ['clone', '--bare', '--depth=1'])
   const probe = probeOf(bench, 'tags.git', { includeTag: true, deepen: 'deepen 1' })
   await store(bench, cached('tags.git'), body, 'tags')
   const one = async (target: string, sent?: string) =>
@@ -267,9 +268,14 @@ async function settled(bench: Bench): Promise<void> {
 }
 
 async function coldShallow(bench: Bench): Promise<Row[]> {
-  const { ours, plain } = await walls(bench, LARGE_URL, ['--depth', '1'], 3, bench.cold)
-  const name = 'cold depth-1 clone, wall'
-  return [row({ name, unit: 's', ours, direct: plain, ratio: ours / plain, goal: '<= 1.05' })]
+  const rows: Row[] = []
+  for (const delay of [0, 30, 100]) {
+    bench.proxy.delay = delay
+    const { ours, plain } = await walls(bench, LARGE_URL, ['--depth', '1'], 3, bench.cold)
+    const name = `cold depth-1 clone, wall, ${delay} ms`
+    rows.push(row({ name, unit: 's', ours, direct: plain, ratio: ours / plain, goal: '<= 1.05' }))
+  }
+  return rows
 }
 
 /** Of upload-pack, asked in this process. Throws where it is no answer. */
@@ -305,9 +311,7 @@ async function firstBytes(url: string, body: string): Promise<{ any: number; pac
 
 /** As git asks: with progress, which upstream sends before it has counted. */
 async function firstByte(bench: Bench): Promise<Row[]> {
-  const wants = [git(repo(bench, LARGE_URL), 'rev-parse', 'refs/heads/main')]
-  const request = { ...emptyRequest(2), ofsDelta: true, done: true, wants }
-  const body = writeCanonicalRequest(request, true)
+  const body = await fetchOf(bench, LARGE_URL, '--progress')
   bench.proxy.delay = 30
   const ours: { any: number; pack: number }[] = []
   const plain: { any: number; pack: number }[] = []
@@ -368,7 +372,7 @@ async function herd(bench: Bench): Promise<Row[]> {
     await bench.cold()
     if (state === 'warm') await warm(bench, LARGE_URL)
     commit(repo(bench, LARGE_URL))
-    const body = fetchOf(bench, LARGE_URL, { deepen: 'deepen 1' })
+    const body = await fetchOf(bench, LARGE_URL, '--depth=1')
     const sent = post(bodyFile(bench.dir, body))
     bench.packs()
     const before = await bench.packsHere()
@@ -535,7 +539,7 @@ git update-ref refs/heads/main "$(GIT_AUTHOR_NAME=A GIT_AUTHOR_EMAIL=a@e GIT_COM
   // Else all but the first few would wait for the file.
   await bench.cold('--commit-after', '1')
   const heads = path.join(bench.dir, 'heads')
-  const sent = post(bodyFile(bench.dir, fetchOf(bench, 'huge.git', {})))
+  const sent = post(bodyFile(bench.dir, await fetchOf(bench, 'huge.git')))
   const slow = ['-sS', '-m', '20', '--limit-rate', '2M', '-o', '/dev/null', '-D', '-', ...sent]
   const script = `curl "$@" 2> /dev/null >> ${heads}; true`
   const readers = Array.from({ length: 200 }, (): [string, string[]] => [
@@ -591,11 +595,12 @@ async function fiveTimes(work: () => Promise<number>): Promise<number> {
 }
 
 async function stall(bench: Bench): Promise<Row[]> {
-  const body = fetchOf(bench, TINY, {})
+  const body = await fetchOf(bench, TINY)
   await store(bench, instant(TINY), body, 'tiny')
   const oids = manyCommits(repo(bench, MANY), 24_000)
   const rows: Row[] = []
   const small = post(bodyFile(bench.dir, body))
+  const asked = { ...emptyRequest(2), ofsDelta: true, noProgress: true, done: true }
   const without = await fiveTimes(() => longest(bench, body, small, TINY))
   for (const [name, count, gzip] of [
     ['24,000 wants, read by the sidecar', 24_000, false],
@@ -603,7 +608,8 @@ async function stall(bench: Bench): Promise<Row[]> {
     ['64 KiB, read by njs', 1300, false],
     ['24 KiB in gzip, as git sends it, read by njs', 480, true],
   ] as const) {
-    const many = fetchOf(bench, MANY, { wants: oids.slice(0, count) })
+    // More than git sends: so composed.
+    const many = gitForm({ ...asked, wants: oids.slice(0, count) }, 'git/2.39.5', true)
     await store(bench, instant(MANY), many, 'many')
     const large = gzip
       ? post(bodyFile(bench.dir, gzipSync(many)), 'Content-Encoding: gzip')
@@ -624,7 +630,7 @@ async function stall(bench: Bench): Promise<Row[]> {
 }
 
 async function hitCpus(bench: Bench): Promise<Row[]> {
-  return [await hitCpu(bench, 'depth 1', { deepen: 'deepen 1' }), await hitCpu(bench, 'full', {})]
+  return [await hitCpu(bench, 'depth 1', '--depth=1'), await hitCpu(bench, 'full')]
 }
 
 export const ROWS: Measure[] = [

@@ -66,7 +66,7 @@ async function bySize(bench: Bench): Promise<void> {
       plainly.push(await checkout(bench, direct(name), oid))
     }
     reset(path.join(repos, name))
-    const body = fetchOf(bench, name, {})
+    const body = await fetchOf(bench, name)
     await store(bench, cached(name), body, 'scale')
     const hit = await load(bench.dir, `${cached(name)}/git-upload-pack`, {
       body,
@@ -86,7 +86,7 @@ async function bySize(bench: Bench): Promise<void> {
 }
 
 async function byConnections(bench: Bench): Promise<void> {
-  const body = fetchOf(bench, TINY, {})
+  const body = await fetchOf(bench, TINY)
   await store(bench, instant(TINY), body, 'tiny')
   print([
     'connections',
