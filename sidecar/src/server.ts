@@ -3,6 +3,7 @@ import { hash, timingSafeEqual } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { SERVICE } from '../../njs/src/git/classify.ts'
 import type { Answers } from './answers.ts'
+import { SIDECAR_HOST } from './credentials.ts'
 import type { Faults } from './faults.ts'
 import type { Jobs } from './jobs.ts'
 import type { LargeRequests } from './large-request.ts'
@@ -141,6 +142,10 @@ async function readOrder(message: IncomingMessage, secret: string): Promise<{ or
   if (order === undefined) {
     const names = Object.keys(given).filter((name) => name !== 'secret')
     throw new WrongOrder(`an order of ${names.join(', ')}`)
+  }
+  // A client may call himself so where Host is his: upstream would be asked under its own name.
+  if (message.headers.host === SIDECAR_HOST && order.vhost.split(' ').includes(SIDECAR_HOST)) {
+    throw new Pass('unreachable', 'Host is the name of the sidecar')
   }
   return { order }
 }

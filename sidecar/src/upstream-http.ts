@@ -121,7 +121,7 @@ export function askUpstream(
   const common = Object.fromEntries(forwardedHeaders(headers, upstream))
   if (typeof protocol === 'string') common['git-protocol'] = protocol
 
-  /** The whole body of a 200, or null; the status of any other answer, 504 of none. Redirects are not followed. */
+  /** The whole body of a 200 of git's, or null; the status of any other answer, 504 of none. Redirects are not followed. */
   async function ask(
     method: 'GET' | 'POST',
     service: string,
@@ -142,7 +142,9 @@ export function askUpstream(
       // undici has the connection ready for the next question a turn of the event loop later.
       await setImmediate()
       if (answer.statusCode !== 200) return answer.statusCode
-      return bytes === null ? null : decode(bytes, answer.headers['content-encoding'])
+      const type = method === 'GET' ? SERVICE.advertisedType : SERVICE.answerType
+      const isOfGit = answer.headers['content-type'] === type
+      return bytes === null || !isOfGit ? null : decode(bytes, answer.headers['content-encoding'])
     } catch {
       return 504
     }

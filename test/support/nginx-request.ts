@@ -1,4 +1,5 @@
 /** A request as nginx gives it to the module, and what becomes of it. */
+import { SERVICE } from '../../njs/src/git/classify.ts'
 
 export interface Reply {
   status?: number
@@ -12,6 +13,13 @@ interface Given {
   variables: Record<string, string>
   /** What an internal location says; `time`: how often it was asked before. */
   reply(location: string, time: number): Reply
+}
+
+/** With upstream's 200. */
+function typeOf(location: string) {
+  return {
+    'Content-Type': location === 'refs' ? SERVICE.advertisedType : SERVICE.answerType,
+  }
 }
 
 /** `went`: redirects by their location, and statuses; `said`: with which headers and body; `asked`: subrequests, and what was `sent` with them. */
@@ -50,7 +58,7 @@ export function nginxRequest({ body, headers, variables, reply }: Given) {
       sent.push(String(options.body ?? ''))
       return {
         status: said.status ?? 200,
-        headersOut: said.headers ?? {},
+        headersOut: { ...(said.status === undefined ? typeOf(location) : {}), ...said.headers },
         responseBuffer: Buffer.from((said.body ?? '') as string),
       }
     },

@@ -1,4 +1,5 @@
 /** What `check` and `purge` make of what they are given; the story of check has the rest. */
+import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { checkBothSides } from '../../sidecar/src/commands/check-both-sides.ts'
 import { checkConfiguration, checkNjs } from '../../sidecar/src/commands/check-nginx.ts'
@@ -41,6 +42,17 @@ const found = (dump: string) =>
 test('a set-up that is right', () => {
   expect(found(RIGHT)).toEqual([])
   expect(checkPlaces(RIGHT)).toEqual([{ level: 'ok', text: 'hits are reported to the sidecar' }])
+})
+
+test('our own files are right', () => {
+  const both = ['gitcache-http.conf', 'gitcache-location.conf'].map(
+    (name) =>
+      `# configuration file /etc/nginx/gitcache/${name}:\n${readFileSync(`nginx/${name}`, 'utf8')}\n`
+  )
+  const site = RIGHT.slice(0, RIGHT.indexOf('# configuration file /etc/nginx/gitcache'))
+  const [, server = ''] =
+    /(# configuration file \S*a\.conf:[\s\S]*?)# configuration file/.exec(RIGHT) ?? []
+  expect(found([site, ...both, server].join('\n'))).toEqual([])
 })
 
 test.each([
@@ -284,6 +296,118 @@ describe('what nginx gives to no nested location', () => {
   test('an expression with the include, and others around it', () => {
     const dump = RIGHT.replace('location / {', 'location ~ ^/ {').replace('# here', regex('^/b/'))
     expect(found(dump)).toEqual([])
+  })
+
+  test.each([
+    [
+      'a group of the location',
+      '',
+      'proxy_set_header X-Tenant $1;',
+      '$1 in `proxy_set_header X-Tenant $1`',
+    ],
+    ['a group of server_name', '', 'set $tenant $2;', '$2 in `set $tenant $2`'],
+    [
+      'a map on a group',
+      'map $1 $realm { private x; default off; }',
+      'auth_basic $realm;',
+      '$1 in `map $1 $realm`',
+    ],
+    [
+      'a map behind a map',
+      'map $1 $who { default $1; } map "a$who" $service { default ""; }',
+      'proxy_set_header Authorization $service;',
+      '$1 in `map $1 $who`',
+    ],
+    [
+      'a map on the path, to its end',
+      'map $uri $s { ~^/b/.*/git-upload-pack$ ""; }',
+      'auth_basic $s;',
+      '$uri in `map $uri $s`',
+    ],
+    [
+      'a map on whole paths',
+      'map $document_uri $s { /b ""; }',
+      'auth_basic $s;',
+      '$document_uri in `map $document_uri $s`',
+    ],
+    [
+      'a map to the path',
+      'map $host $s { default $uri; }',
+      'auth_basic $s;',
+      '$uri in `map $host $s`',
+    ],
+    [
+      'the path itself',
+      '',
+      'proxy_set_header X-Path $uri;',
+      '$uri in `proxy_set_header X-Path $uri`',
+    ],
+    [
+      'a map of a setting',
+      'map $1 $gitcache_vhost { default $1; }',
+      '',
+      '$1 in `map $1 $gitcache_vhost`',
+    ],
+  ])('%s is another one inside', (_, map, inServer, text) => {
+    const dump = RIGHT.replace('include sites', `${map} include sites`).replace(
+      '# here',
+      () => inServer
+    )
+    const texts = found(dump).map((finding) => finding.text)
+    expect(texts).toEqual([
+      `${text} is another one for git-upload-pack in ${PLACE}: the locations inside have expressions and paths of their own`,
+    ])
+  })
+
+  test.each([
+    ['$1.internal', '`proxy_set_header X-Host $1.internal`'],
+    ['$proxy_host', '`proxy_set_header X-Host $proxy_host` names the sidecar'],
+    ['$host:$proxy_port', '`proxy_set_header X-Host $host:$proxy_port` names the sidecar'],
+  ])('a header %s', (value, text) => {
+    const texts = found(RIGHT.replace('# here', () => `proxy_set_header X-Host ${value};`))
+    expect(texts.map((finding) => finding.text)).toEqual([expect.stringContaining(text)])
+  })
+
+  test.each([
+    ['^/(.*)$ /git/$1', 1],
+    ['^/(.*)$ /git/$1 last', 1],
+    ['^(.*)$ /git$1 break', 1],
+    ['^/(.*)$ https://other.example/$1 permanent', 0],
+    ['^/(.*)$ /git/$1 redirect', 0],
+    ['^/old/(.*)$ /new/$1', 0],
+    ['^/(?!git/)(.*)$ /git/$1', 0],
+    ['^(.*)$ $1', 0],
+    ['^/(?<all>.*)$ /git/$all', 1],
+    ['^/(*UTF8)x /y', 0],
+  ])("the server's rewrite %s is done twice: %i", (rewrite, times) => {
+    const texts = found(RIGHT.replace('# here', () => `rewrite ${rewrite};`))
+    expect(texts.map(({ text }) => text)).toEqual(
+      times === 0
+        ? []
+        : [`\`rewrite ${rewrite}\` of the server is done again on its own result in ${PLACE}`]
+    )
+  })
+
+  test.each([
+    ['a named group', '', 'proxy_set_header X-Tenant $tenant;'],
+    ['the request as it came', '', 'proxy_set_header X-Path $request_uri;'],
+    ['a map on it', 'map $request_uri $s { ~^/b/.*/git-upload-pack$ ""; }', 'auth_basic $s;'],
+    [
+      'a map by the beginning of the path',
+      'map $uri $s { default ""; ~^/b/ x; }',
+      'auth_basic $s;',
+    ],
+    ['a map that nothing uses', 'map $1 $s { default ""; }', ''],
+    ['a log', 'map $uri $s { /b ""; }', 'access_log /dev/null combined if=$s;'],
+    ['the group of an if', '', 'if ($host ~ ^(\\w+)) { set $a $1; }'],
+    ['groups of its own expression', 'map $host $s { ~^(\\w+) $1; }', 'auth_basic $s;'],
+    ['Host by proxy_pass', '', 'proxy_set_header Host $proxy_host;'],
+  ])('%s is the same inside', (_, map, inServer) => {
+    const dump = RIGHT.replace('include sites', () => `${map} include sites`)
+    const texts = found(dump.replace('# here', () => inServer)).filter(
+      ({ text }) => !text.startsWith('no access_log')
+    )
+    expect(texts).toEqual([])
   })
 
   test('two fixed Hosts of one upstream want a $gitcache_vhost each', () => {

@@ -91,6 +91,15 @@ describe('as git gets them', () => {
     )
   })
 
+  test('in the bytes in which they came', () => {
+    const name = Buffer.from('josé').toString('latin1')
+    const user = gitEnvironment([['x-user', name]], UPSTREAM)
+    expect(git(['config', '--get', `http.${UPSTREAM.url}.extraHeader`], '', user)).toBe(
+      'x-user: josé'
+    )
+    expect(() => gitEnvironment([['x-user', 'jos\xe9']], UPSTREAM)).toThrow('no UTF-8')
+  })
+
   test.each([
     ['http.sslCAInfo', '/ca'],
     ['http.sslCert', '/cert'],

@@ -43,7 +43,8 @@ async function handle(
   body: string,
   answers: Answers,
   variables: Record<string, string> = {},
-  protocol = V2
+  protocol = V2,
+  type?: string
 ) {
   const { r, asked, went } = nginxRequest({
     body,
@@ -51,7 +52,8 @@ async function handle(
     variables: { gitcache_packs: work.dir, ...variables },
     reply: (location, time) => {
       const given = answers[location]?.[time] ?? ''
-      return { body: typeof given === 'string' ? given : given() }
+      const headers = type === undefined ? {} : { 'Content-Type': type }
+      return { headers, body: typeof given === 'string' ? given : given() }
     },
   })
   await uploadPack(r)
@@ -125,6 +127,9 @@ test('what is stored is served after a yes, and not before', async () => {
   expect(await handle(NAMED, { probe: [YES] })).toMatchObject({ went: ['405'], result: 'hit' })
   const refused = await handle(NAMED, { probe: [NO] })
   expect(refused).toMatchObject({ went: ['pass'], result: 'pass; reason=refused' })
+  // As of a raw file that a client has put there.
+  const file = await handle(NAMED, { probe: [YES] }, {}, V2, 'text/plain')
+  expect(file).toMatchObject({ went: ['pass'], result: 'pass; reason=refused' })
 })
 
 describe('who reads a request of many lines', () => {

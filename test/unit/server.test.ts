@@ -28,7 +28,7 @@ describe('an order', () => {
   let draining = false
 
   /** What is said to nginx, and which faults the log names. */
-  async function ordered(order: unknown, secret = SECRET) {
+  async function ordered(order: unknown, secret = SECRET, host = 'upstream') {
     const faults: string[] = []
     const server = createSidecarServer({
       secret,
@@ -38,7 +38,7 @@ describe('an order', () => {
       faults: (code: string) => void faults.push(code),
     } as unknown as ServerParts)
     const port = await listen(server)
-    const asked = request({ port, method: 'POST', path: '/prepare' })
+    const asked = request({ port, method: 'POST', path: '/prepare', headers: { host } })
     asked.end(JSON.stringify(order))
     const [response] = await once(asked, 'response')
     const state = JSON.parse(await text(response))
@@ -60,6 +60,20 @@ describe('an order', () => {
     ['an empty secret', { ...ORDER, secret: '' }],
   ])('with %s is not', async (_, order) => {
     expect(await ordered(order)).toEqual(refused)
+  })
+
+  test.each([
+    ['the client calls himself', 'gitcache_sidecar', 'x gitcache_sidecar y', 'pass'],
+    [
+      'the operator sets no Host, nginx calls the sidecar',
+      'gitcache_sidecar',
+      'x forge y',
+      'probe',
+    ],
+    ['the Host is another, the client calls himself', 'forge', 'x gitcache_sidecar y', 'probe'],
+  ])('%s so', async (_, host, vhost, state) => {
+    const seen = await ordered({ ...ORDER, secret: SECRET, vhost }, SECRET, host)
+    expect(seen).toMatchObject({ state: { state }, faults: [] })
   })
 
   test('is passed while we drain', async () => {

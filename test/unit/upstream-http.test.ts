@@ -5,6 +5,7 @@ import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { errors } from 'undici'
 import { expect, test } from 'vitest'
+import { SERVICE } from '../../njs/src/git/classify.ts'
 import { askUpstream, fetchFromUpstream } from '../../sidecar/src/upstream-http.ts'
 import { listenForAll } from '../support/listen.ts'
 
@@ -123,7 +124,7 @@ test('a connection is kept for the next request, and a new one made where upstre
     used.push(response.socket)
     // As if the request and the end of an idle connection had crossed.
     if (used.length === 4) response.destroy()
-    else response.end('yes')
+    else response.setHeader('content-type', SERVICE.answerType).end('yes')
   }
   const upstream = askUpstream(
     { name: 'http://test', url: `http://127.0.0.1:${port}` },

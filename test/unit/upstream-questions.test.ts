@@ -6,6 +6,7 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
 import { afterAll, afterEach, expect, test, vi } from 'vitest'
+import { SERVICE } from '../../njs/src/git/classify.ts'
 import { askKept, askUpstream, fetchFromUpstream } from '../../sidecar/src/upstream-http.ts'
 import { scratch } from '../support/git.ts'
 import { listenForAll } from '../support/listen.ts'
@@ -16,6 +17,7 @@ afterEach(() => void vi.useRealTimers())
 let answer: (response: ServerResponse, request: IncomingMessage) => unknown = () => {}
 const server = createServer((request, response) => {
   request.resume()
+  response.setHeader('content-type', SERVICE.answerType)
   answer(response, request)
 })
 const port = await listenForAll(server)
@@ -69,6 +71,26 @@ test('nor one without end, however busy it is', async () => {
 test.each([301, 302, 304, 206])('%i is no 200', async (status) => {
   answer = (response) => response.writeHead(status, { location: '/b.git' }).end()
   expect(await asked().probe('0000')).toBe(status)
+})
+
+test.each(['text/plain', SERVICE.contentType, ''])(
+  'a 200 of type "%s" is none of git\'s',
+  async (type) => {
+    answer = (response) => response.setHeader('content-type', type).end('0000')
+    const { probe, lsRefs, advertisement } = asked()
+    expect([await probe('0000'), await lsRefs('0000'), await advertisement()]).toEqual([
+      null,
+      null,
+      null,
+    ])
+  }
+)
+
+test('an advertisement has a type of its own', async () => {
+  answer = (response) => response.end('0000')
+  expect(await asked().advertisement()).toBeNull()
+  answer = (response) => response.setHeader('content-type', SERVICE.advertisedType).end('0000')
+  expect(await asked().advertisement()).not.toBeNull()
 })
 
 test('what upstream cannot know is another id each time', () => {

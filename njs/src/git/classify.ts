@@ -20,6 +20,8 @@ export interface Service {
   method: string
   contentType: string
   answerType: string
+  /** Of info/refs. */
+  advertisedType: string
 }
 
 /** What is cached. Source: gitprotocol-http(5), "Smart Service git-upload-pack". */
@@ -27,6 +29,7 @@ export const SERVICE: Service = {
   method: 'POST',
   contentType: 'application/x-git-upload-pack-request',
   answerType: 'application/x-git-upload-pack-result',
+  advertisedType: 'application/x-git-upload-pack-advertisement',
 }
 
 /** Null where the body is to be read, else the reason to pass. */

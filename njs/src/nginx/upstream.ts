@@ -2,6 +2,7 @@
 import type { Told } from '../act.ts'
 import { bufferSource, decoded, encodedAs } from '../bytes.ts'
 import { authorize, type Upstream, type Verdict } from '../git/authorize.ts'
+import { SERVICE } from '../git/classify.ts'
 import type { FetchRequest } from '../git/fetch-request.ts'
 import type { PktSource } from '../git/pkt-line.ts'
 import { endWatch, isOver, MAX_ANSWER, startWatch } from './bounded.ts'
@@ -77,10 +78,16 @@ async function ask(
     refusals[location] = reply
     return reply.status
   }
-  if (isOver(r, size) || reply.responseBuffer === undefined) {
+  if (isOver(r, size) || reply.responseBuffer === undefined || !isOfGit(reply, body === null)) {
     return null
   }
   return decoded(reply.responseBuffer, reply.headersOut['Content-Encoding'], MAX_ANSWER)
+}
+
+/** A file that a client has put there may have the bytes of a yes, and not the type. */
+function isOfGit(reply: NginxReply, isAdvertised: boolean): boolean {
+  const type = isAdvertised ? SERVICE.advertisedType : SERVICE.answerType
+  return reply.headersOut['Content-Type'] === type
 }
 
 /** Of the connection, or nginx's own. */

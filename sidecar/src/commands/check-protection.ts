@@ -1,13 +1,15 @@
 /**
  * What of the operator's protects a repository without the include, and would not with it: variables that
- * are set twice, a Host that the client chooses, and locations (`check-precedence.ts`).
+ * are set twice or mean something else (`check-variables.ts`), a Host that the client chooses, and
+ * locations (`check-precedence.ts`).
  */
 import { checkPrecedence } from './check-precedence.ts'
+import { checkVariables } from './check-variables.ts'
 import { type Finding, fail, warn } from './finding.ts'
-import { directivesOf, nameOf, type Place, setsOf, settingOf, textOf } from './places.ts'
+import { directivesOf, nameOf, namesIn, type Place, setsOf, settingOf, textOf } from './places.ts'
 
 export function checkProtection(place: Place): Finding[] {
-  return [...checkPrecedence(place), ...checkSetTwice(place), ...checkHost(place)]
+  return [checkPrecedence, checkVariables, checkSetTwice, checkHost].flatMap((one) => one(place))
 }
 
 /** What the server sets is set anew in each of the locations inside; auth_request_set is not. */
@@ -29,7 +31,7 @@ function checkSetTwice(place: Place): Finding[] {
 
 /** nginx's own, of proxy_pass. */
 const FIXED = new Set(['proxy_host', 'proxy_port', 'server_name', 'server_port'])
-const BY_CLIENT = /^(?:host$|http_|arg_|cookie_|ssl_server_name$|args$|uri$|request_uri$|\d)/
+const BY_CLIENT = /^(?:host$|http_|arg_|cookie_|ssl_server_name$|args$|uri$|request_uri$)/
 
 /** Who chooses the Host chooses whose answers these are: what it is made of must be in the key. */
 function checkHost(place: Place): Finding[] {
@@ -38,17 +40,15 @@ function checkHost(place: Place): Finding[] {
     return []
   }
   const inKey = namesIn(textOf(place, '$gitcache_vhost') ?? '')
-  const missing = namesIn(host).filter((name) => !FIXED.has(name) && !inKey.includes(name))
+  const missing = namesIn(host).filter(
+    (name) => !FIXED.has(name) && !/^\d/.test(name) && !inKey.includes(name)
+  )
   return missing.map((name) =>
     (BY_CLIENT.test(name) ? fail : warn)(
       `Host is \`${host}\` in ${nameOf(place)}, and $${name} is not in $gitcache_vhost: another host's answers may be taken for this one's`,
       `set $gitcache_vhost "$server_name $host $http_host $${name}"; in the server, or the Host to a fixed name`
     )
   )
-}
-
-function namesIn(text: string): string[] {
-  return [...text.matchAll(/\$\{?(\w+)/g)].map(([, name = '']) => name)
 }
 
 /** What proxy_set_header says of it: of several levels the innermost that has one counts. Null where nothing. */

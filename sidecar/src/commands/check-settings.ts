@@ -15,7 +15,7 @@ const PREFIX: Form = {
 const ANY: Form = { pattern: /^/, fix: '' }
 
 /** The settings of gitcache-http.conf. */
-const SETTINGS = new Map<string, Form>([
+export const SETTINGS: ReadonlyMap<string, Form> = new Map<string, Form>([
   ['$gitcache_enabled', SWITCH],
   [
     '$gitcache_upstream',

@@ -55,3 +55,8 @@ export function setsOf(server: Directive | undefined): Directive[] {
   const blocks = [server, ...directivesOf(server, 'if')]
   return blocks.flatMap((block) => directivesOf(block, 'set'))
 }
+
+/** `host` of `$host`, also of `${host}`. */
+export function namesIn(text: string): string[] {
+  return [...text.matchAll(/\$\{?(\w+)/g)].map(([, name = '']) => name)
+}
