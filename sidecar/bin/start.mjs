@@ -3,7 +3,7 @@
  * `nginx-git-cache run`. Plain JavaScript without imports of ours: nothing is installed yet.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
-import { existsSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, existsSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 
@@ -69,6 +69,12 @@ function installLibraries() {
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
 if (major < 20 || (major === 20 && minor < 19))
   fail(`Node ${process.versions.node} is too old: install 20.19 or later`)
+const dist = path.join(root, 'dist')
+try {
+  accessSync(existsSync(dist) ? dist : root, constants.W_OK)
+} catch {
+  fail(`${dist} cannot be written: run npm start as the owner of this checkout`)
+}
 const missing = missingPackages()
 if (missing.length > 0) installPackages(missing)
 installLibraries()

@@ -47,7 +47,7 @@ async function startHttp(
       say(response, 200, { alive: true })
     } else if (request.url === '/readyz') {
       const checks = {
-        writable: await canAccess(dirs.packs, constants.W_OK),
+        writable: await areWritable(dirs),
         git: (await gitVersion()) !== null,
         draining: state.draining,
       }
@@ -63,6 +63,11 @@ async function startHttp(
     server.listen({ host, port }, resolve)
   })
   return server
+}
+
+async function areWritable({ packs, mirrors, tmp }: Layout): Promise<boolean> {
+  const all = [packs, mirrors, tmp].map((dir) => canAccess(dir, constants.W_OK))
+  return (await Promise.all(all)).every(Boolean)
 }
 
 function say(response: ServerResponse, status: number, body: object): void {

@@ -55,8 +55,8 @@ const CROWD = 16
  * upstream is not waited for as long for one who was not probed (no-answer).
  */
 const LEADERS_OWN = new Set<Reason>(['refused', 'fetch-failed', 'not-in-mirror', 'no-answer'])
-/** That say something about upstream at that moment. */
-const ONCE_MORE = new Set<Reason>(['broken-off', 'unreachable'])
+/** That say something about upstream, a git of ours or the disk at that moment. */
+const ONCE_MORE = new Set<Reason>(['broken-off', 'unreachable', 'not-ready', 'generate', 'store'])
 /** After so many leaders who had upstream's yes it is no matter of their credentials. */
 const MAX_REFUSALS = 2
 /** 429 and 5xx may be one client's own, by his token or a header of his: the second is everyone's. */
@@ -66,6 +66,7 @@ const MAX_OVERLOADS = 2
 const FAULTS: Partial<Record<Reason, FaultCode>> = {
   generate: 'GITCACHE_GIT',
   unreachable: 'GITCACHE_UNREACHABLE',
+  'broken-off': 'GITCACHE_BROKEN_OFF',
 }
 
 export function openAnswers(parts: Parts): Answers {

@@ -4,6 +4,7 @@
  * Most answers are never read twice, so those that were not go first, but for the newest of them; then
  * what was not used for longest, answers and mirrors alike. After S3-FIFO (Yang et al., SOSP 2023).
  */
+import { type StatsFs, statfsSync } from 'node:fs'
 import { readdir, stat, statfs } from 'node:fs/promises'
 import path from 'node:path'
 import type { Logger } from 'pino'
@@ -94,14 +95,21 @@ export interface BudgetParts {
   limit: number | null
 }
 
+function shareOf({ bsize, blocks }: Pick<StatsFs, 'bsize' | 'blocks'>): number {
+  return bsize * blocks * SHARE
+}
+
 export function openBudget(parts: BudgetParts): Budget {
   const { dirs, store, mirrors, log, faults, metrics, limit } = parts
   const packs = new Map<string, Stored>()
   /** As they were at the last look: to walk through all of them for each answer would cost too much. */
   let measured = { mirrors: [] as MirrorSize[], tmp: 0, at: 0 }
-  let allowed = limit ?? 0
+  let allowed = limit ?? shareOf(statfsSync(dirs.packs))
   const begun = Date.now()
   let running: Promise<void> | null = null
+  store.largest = allowed * LARGEST
+  store.onTooLarge = (repo, bytes) =>
+    faults('GITCACHE_TOO_LARGE', new Error(`${bytes} bytes, of ${store.largest} at most`), { repo })
 
   async function scan(): Promise<void> {
     for (const shard of await shardsOf(dirs.packs)) {
@@ -145,8 +153,9 @@ export function openBudget(parts: BudgetParts): Budget {
 
   /** Bytes that are too many. */
   async function excess(): Promise<number> {
-    const { bsize, blocks, bavail } = await statfs(dirs.packs)
-    allowed = limit ?? bsize * blocks * SHARE
+    const size = await statfs(dirs.packs)
+    const { bsize, blocks, bavail } = size
+    allowed = limit ?? shareOf(size)
     store.largest = allowed * LARGEST
     const { packs: kept, mirrors: mirrored } = sizes()
     const over = kept + mirrored + measured.tmp - allowed

@@ -37,7 +37,7 @@ export async function answerFromUpstream(
   const begun = Date.now()
   // Before upstream is asked: what it says is older than a purge that comes meanwhile.
   const spool = await store.create(work.name.repository).catch((error: unknown) => {
-    throw asPass(faults, error)
+    throw asPass(faults, error, ofRepository(work.name))
   })
   const answer = await askTwice(leftAlone, work).catch(async (error: unknown) => {
     await spool.abandon()
@@ -58,9 +58,9 @@ export async function answerFromUpstream(
   } catch (error) {
     checking.then(({ dir }) => discard(dir)).catch(() => {})
     await spool.drop()
-    throw asPass(faults, job.blamed(refusal(error)))
+    throw asPass(faults, job.blamed(refusal(error)), ofRepository(work.name))
   } finally {
-    if (job.lost) faults('GITCACHE_STORE', job.lost)
+    if (job.lost) faults('GITCACHE_STORE', job.lost, ofRepository(work.name))
     jobs.close(job)
   }
 }

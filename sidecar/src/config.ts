@@ -25,7 +25,8 @@ function number(pattern: RegExp, least: number, most: number, error: string) {
 const WHOLE = /^\d{1,9}$/
 const DECIMAL = /^\d{1,9}(\.\d+)?$/
 
-const count = number(WHOLE, 1, 1e9, 'give a whole number from 1 on')
+const MAX_COUNT = 1e6
+const count = number(WHOLE, 1, MAX_COUNT, `give a whole number from 1 to ${MAX_COUNT}`)
 /** A day: timers take no more than 24 of them, and some waits are ten times a setting. */
 const MAX_SECONDS = 86_400
 const SECONDS = `seconds, as a number up to ${MAX_SECONDS}`
@@ -88,6 +89,9 @@ const schema = z.object({
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent']),
 })
 
+/** Bytes. */
+const MIN_SECRET = 32
+
 type Settings = z.infer<typeof schema>
 
 export type Config = Readonly<
@@ -121,10 +125,17 @@ export function serveConfig(raw: RawOptions): Config {
   const { caFile, clientCert, clientKey, proxy, ...settings } = result.data
   const reach = { caFile, clientCert, clientKey, proxy }
   const config = { ...settings, secret, upstreams: readUpstreams(raw.upstream ?? [], reach) }
-  if (!isUnixSocket(config.socket) && config.secret.length < 32) {
+  if (one(raw, 'secret-file') !== undefined && secret.length < MIN_SECRET) {
     throw new UserError(
       'GITCACHE_SECRET',
-      `--socket ${config.socket} is TCP without a secret of at least 32 bytes`,
+      `--secret-file ${one(raw, 'secret-file')} holds less than ${MIN_SECRET} bytes`,
+      'make one: head -c 32 /dev/urandom | base64 > FILE'
+    )
+  }
+  if (!isUnixSocket(config.socket) && secret === '') {
+    throw new UserError(
+      'GITCACHE_SECRET',
+      `--socket ${config.socket} is TCP without a secret`,
       'whoever can call the sidecar can read every mirror; give --secret-file or a unix socket'
     )
   }
@@ -157,7 +168,8 @@ function succeeds(work: () => unknown): boolean {
   }
 }
 
-function readSecret(file: string | undefined): string {
+/** Throws UserError. */
+export function readSecret(file: string | undefined): string {
   if (file === undefined) {
     return ''
   }

@@ -9,6 +9,14 @@ const FAULTS = {
     'an answer could not be stored; clients get theirs all the same',
     'look at free space, inodes and mode of --data',
   ],
+  GITCACHE_TOO_LARGE: [
+    'an answer is larger than half of the cache and was not stored; it is made anew for each client',
+    'give more room by --cache-size',
+  ],
+  GITCACHE_BROKEN_OFF: [
+    "upstream's answer broke off; who was reading it is cut and has to ask again",
+    'look at upstream, and at proxies and timeouts on the way to it',
+  ],
   GITCACHE_UNREACHABLE: [
     'the sidecar does not reach upstream; the request was passed',
     'look at the address in --upstream, at --ca-file, --client-cert and --proxy',
@@ -62,11 +70,11 @@ export function isForNow(error: unknown): boolean {
 }
 
 /** An error on the way to a stored answer, as a pass; what is no pass yet is the machine's fault. */
-export function asPass(faults: Faults, error: unknown): Pass {
+export function asPass(faults: Faults, error: unknown, fields: FaultFields): Pass {
   if (error instanceof Pass) {
     return error
   }
-  faults('GITCACHE_STORE', error)
+  faults('GITCACHE_STORE', error, fields)
   return new Pass('store', String(error))
 }
 
@@ -100,6 +108,7 @@ export function openFaults(log: Logger, count: (code: FaultCode) => void): Fault
     }
     period.said.add(whose)
     const [sentence, hint] = FAULTS[code]
-    log.error({ code, hint, error: String(error), ...fields }, sentence)
+    const why = error instanceof Pass ? error.message : String(error)
+    log.error({ code, hint, error: why, ...fields }, sentence)
   }
 }

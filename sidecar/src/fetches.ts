@@ -9,6 +9,7 @@ import type { GitLimit } from './git-limit.ts'
 import { sizeOf } from './layout.ts'
 import type { Metrics } from './metrics.ts'
 import {
+  type Fetched,
   type FetchOutcome,
   type FetchSource,
   fetchByOid,
@@ -32,8 +33,8 @@ export interface FetchState {
   refsTimer: NodeJS.Timeout | null
   /** Upstream answers somebody itself. */
   asking: boolean
-  /** Upstream's repository is shallow. */
-  shallow: boolean
+  /** When upstream's repository was last found shallow: milliseconds since the epoch. It may have its history some day. */
+  shallow: number
   /** When upstream last said 429 or 5xx to a fetch: milliseconds since the epoch. */
   strained: number
   /** Fetches since its packs were put together. */
@@ -50,10 +51,17 @@ export function newFetchState(name: MirrorName, dir: string): FetchState {
     refsWanted: false,
     refsTimer: null,
     asking: false,
-    shallow: false,
+    shallow: 0,
     strained: 0,
     grown: 0,
   }
+}
+
+/** Milliseconds. */
+const SHALLOW_FOR = 3600 * 1000
+
+export function isShallow({ shallow }: FetchState): boolean {
+  return Date.now() - shallow < SHALLOW_FOR
 }
 
 export interface Fetches {
@@ -73,10 +81,17 @@ export interface Fetches {
     request: FetchRequest,
     ask: () => Promise<unknown>
   ): Promise<boolean>
-  /** Counts a fetch. A mirror in the making is elsewhere before. */
-  measured(before: string, after: string, fetch: () => Promise<FetchOutcome>): Promise<FetchOutcome>
+  /** Counts a fetch, and says why it failed. A mirror in the making is elsewhere before. */
+  measured(
+    state: FetchState,
+    before: string,
+    after: string,
+    fetch: () => Promise<Fetched>
+  ): Promise<FetchOutcome>
 }
 
+/** Detail of a pass. */
+export const A_TAG = 'a tag'
 /** More objects than this by id at once: pass. A ref is kept for each. */
 const MAX_BY_OID = 64
 /** Up to so many are fetched by id first; with more, refs have most of them. */
@@ -118,6 +133,8 @@ export function turnOf(name: MirrorName): string {
 export interface FetchEvents {
   /** So many fetches have brought a pack each that they should be put together. */
   grown(state: FetchState): void
+  /** A fetch has ended; where it failed, in git's words, or ''. */
+  ended(state: FetchState, outcome: FetchOutcome, words: string): void
   /** git fetch found the mirror itself broken. */
   broken(state: FetchState): void
   /** Upstream's repository is shallow. */
@@ -126,15 +143,17 @@ export interface FetchEvents {
 
 export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents): Fetches {
   async function measured(
+    state: FetchState,
     before: string,
     after: string,
-    fetch: () => Promise<FetchOutcome>
+    fetch: () => Promise<Fetched>
   ): Promise<FetchOutcome> {
     const begun = Date.now()
     const bytes = await sizeOf(path.join(before, 'objects/pack'))
-    const outcome = await fetch()
+    const { outcome, words } = await fetch()
     const more = (await sizeOf(path.join(after, 'objects/pack'))) - bytes
     metrics.fetched(outcome, Math.max(0, more), (Date.now() - begun) / 1000)
+    on.ended(state, outcome, words)
     return outcome
   }
 
@@ -205,14 +224,11 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
     return counted(state, () => fetchByOid(state.dir, source, oids))
   }
 
-  async function counted(
-    state: FetchState,
-    fetch: () => Promise<FetchOutcome>
-  ): Promise<FetchOutcome> {
-    let outcome = await measured(state.dir, state.dir, fetch)
+  async function counted(state: FetchState, fetch: () => Promise<Fetched>): Promise<FetchOutcome> {
+    let outcome = await measured(state, state.dir, state.dir, fetch)
     if (outcome === 'overloaded' && Date.now() - state.strained > STRAINED_FOR) {
       await sleep(RETRY_OVERLOADED)
-      outcome = await measured(state.dir, state.dir, fetch)
+      outcome = await measured(state, state.dir, state.dir, fetch)
     }
     if (outcome === 'overloaded') state.strained = Date.now()
     state.grown += 1
@@ -257,11 +273,11 @@ export function openFetches(limit: GitLimit, metrics: Metrics, on: FetchEvents):
       if (outcome === 'shallow') on.shallow(state)
       lacks = await look(state, request, tags)
     }
-    if (lacks.contents || lacks.oids.length > MAX_BY_OID || state.shallow) {
-      throw new Pass(state.shallow ? 'shallow-upstream' : 'not-in-mirror')
+    if (lacks.contents || lacks.oids.length > MAX_BY_OID || isShallow(state)) {
+      throw new Pass(isShallow(state) ? 'shallow-upstream' : 'not-in-mirror')
     }
     if (lacks.tags) {
-      throw new Pass('not-in-mirror', 'a tag')
+      throw new Pass('not-in-mirror', A_TAG)
     }
     if (lacks.oids.length > 0 && !isById) {
       await sharedTwice(state, source, lacks.oids)

@@ -4,10 +4,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type FetchRequest, isStorable, isWhole } from '../../njs/src/git/fetch-request.ts'
 import { answerFromUpstream } from './cold.ts'
 import type { Config } from './config.ts'
+import { A_TAG } from './fetches.ts'
 import type { Commit } from './jobs.ts'
 import { discard } from './layout.ts'
+import { siteOf } from './mirror.ts'
 import type { Parts } from './parts.ts'
-import { Pass, ProbeFirst } from './protocol.ts'
+import { Overloaded, Pass, ProbeFirst } from './protocol.ts'
+import { withResolvers } from './resolvers.ts'
 import { answerFromMirror } from './warm.ts'
 import { type LeadersWork, leadersWork, type Work } from './work.ts'
 
@@ -66,6 +69,7 @@ async function update(
 ): Promise<void> {
   const { mirrors } = parts
   const ask = () => answerFromUpstream(parts, work, commit)
+  const askOnce = async () => discard(await ask())
   if (await mirrors.straight(work.name, work.source, work.request, ask)) {
     return
   }
@@ -75,12 +79,52 @@ async function update(
   try {
     await answerFromMirror(parts, mirror, work, commit)
   } catch (error) {
-    // No place for git: upstream makes it once, and not for each of those who wait.
+    if (error instanceof Overloaded) return askAllTheSame(parts, work, commit, error)
+    // What the mirror cannot give, upstream makes once, and not for each of those who wait.
+    if (isNotInMirror(error)) return askOnce()
     if (!(error instanceof Pass && error.reason === 'busy')) throw error
     const isOnce = !isAwaited() && !parts.turnedAway.has(work.key)
     parts.turnedAway.set(work.key, true)
     if (isOnce) throw error
-    await discard(await ask())
+    return askOnce()
+  }
+}
+
+/** A tag that upstream does not give is in no answer of its either. */
+function isNotInMirror(error: unknown): boolean {
+  return error instanceof Pass && error.reason === 'not-in-mirror' && error.detail !== A_TAG
+}
+
+/**
+ * Upstream would not do our fetch, as where listing all refs takes it too long; whether it answers
+ * clients all the same one of them finds out, and the others wait for its first word. Throws what it says, or `error`.
+ */
+async function askAllTheSame(
+  parts: Parts,
+  work: LeadersWork,
+  commit: Commit,
+  error: Overloaded
+): Promise<void> {
+  const site = siteOf(work.name)
+  const known = parts.answering.get(site)
+  if (known !== undefined && !(await known)) {
+    throw error
+  }
+  const { promise, resolve } = withResolvers<boolean>()
+  if (known === undefined) parts.answering.set(site, promise)
+  const heard: Commit = {
+    ...commit,
+    first: (job) => {
+      resolve(true)
+      commit.first(job)
+    },
+  }
+  try {
+    // The fetch was tried twice.
+    await discard(await answerFromUpstream(parts, { ...work, retries: false }, heard))
+  } catch (refused) {
+    resolve(!(refused instanceof Overloaded))
+    throw refused
   }
 }
 

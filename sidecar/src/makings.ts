@@ -21,6 +21,8 @@ export interface MakingState extends FetchState {
   tmp: string | null
   /** Milliseconds since the epoch before which a failed making is not tried again. */
   notBefore: number
+  /** How many makings have failed since one did not. */
+  failures: number
   /** How often it was purged: what was on its way then is not kept. */
   purges: number
   /** Keys of answers that upstream had to give, and when: milliseconds since the epoch. */
@@ -34,6 +36,7 @@ export function newMakingState(state: FetchState): MakingState {
     queued: false,
     tmp: null,
     notBefore: 0,
+    failures: 0,
     purges: 0,
     misses: new Map(),
   }
@@ -63,14 +66,20 @@ export interface MakingParts {
   shallow(state: MakingState): void
 }
 
-/** A making that failed is not tried again before. Milliseconds. */
+/** A making that failed is not tried again before, and after each that follows twice as long. Milliseconds. */
 const REMAKE_AFTER = 5000
+const REMAKE_AT_LAST = 3600 * 1000
 /** Mirrors of clones that are finished at once: upstream is asked for their refs, and may be slow. */
 const MAX_SEEDING = 8
 /** Mirrors that upstream sends whole at once: nobody waits for them, and they take long. */
 const MAX_FETCHING = 2
 const DAY = 24 * 3600 * 1000
 const MAX_MISSES = 16
+
+/** Milliseconds. It may be for want of room, or memory: each time all of it is sent in vain. */
+function patienceAfter(failures: number): number {
+  return Math.min(REMAKE_AFTER * 2 ** (failures - 1), REMAKE_AT_LAST)
+}
 
 export function openMakings(parts: MakingParts): Makings {
   const { dirs, whenToMake, soundness } = parts
@@ -95,7 +104,7 @@ export function openMakings(parts: MakingParts): Makings {
       if (seed === null && !(await initMirror(state.name.format, tmp))) {
         return 'failed'
       }
-      const outcome = await parts.measured(tmp, state.dir, () =>
+      const outcome = await parts.measured(state, tmp, state.dir, () =>
         finishMirror(state.name, source, tmp, state.dir, seed !== null)
       )
       if (purges !== state.purges) await soundness.discard(state.dir)
@@ -117,8 +126,9 @@ export function openMakings(parts: MakingParts): Makings {
       state.making = null
       if (outcome === 'shallow') parts.shallow(state)
       // Clients whom upstream refuses put nothing off.
-      if (outcome !== 'abandoned')
-        state.notBefore = outcome === 'ok' ? 0 : Date.now() + REMAKE_AFTER
+      if (outcome === 'abandoned') return
+      state.failures = outcome === 'ok' ? 0 : state.failures + 1
+      state.notBefore = state.failures === 0 ? 0 : Date.now() + patienceAfter(state.failures)
       if (outcome === 'ok') parts.made(state)
     })
   }

@@ -13,8 +13,8 @@ const BYTES = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10]
 
 export interface Metrics {
   registry: Registry
-  /** One answered request, as nginx reported it: `hit`, or `pass; reason=path`; bytes and seconds. */
-  report(result: string, bytes: number, seconds: number): void
+  /** One answered request, as nginx reported it: `hit`, or `pass; reason=path`; bytes, seconds, and whether all was sent. */
+  report(result: string, bytes: number, seconds: number, whole: boolean): void
   /** An answer was made: by git on a mirror, or by upstream. */
   built(by: 'mirror' | 'upstream', bytes: number, seconds: number): void
   /** A fetch into a mirror has ended, and so many bytes of packs are new in it. */
@@ -55,8 +55,14 @@ export function createMetrics(build: { git: string }): Metrics {
   })
   const bytes = new Counter({
     name: 'gitcache_response_bytes_total',
-    help: 'Bytes of answers: source="upstream" was passed, source="cache" went through us (stored, or while it was made).',
+    help: 'Bytes of answers: source="upstream" was passed or is what upstream said to the probe (nak), source="cache" went through us (stored, or while it was made).',
     labelNames: ['source'],
+    registers,
+  })
+  const cut = new Counter({
+    name: 'gitcache_cut_total',
+    help: 'Requests whose answer did not reach the client whole: he hung up, or it broke off.',
+    labelNames: ['result'],
     registers,
   })
   const fromUpstream = new Counter({
@@ -109,18 +115,22 @@ export function createMetrics(build: { git: string }): Metrics {
     labelNames: ['version', 'node', 'git'],
     registers,
   }).set({ version: VERSION, node: process.version, git: build.git }, 1)
-  for (const result of RESULTS) requests.inc({ result }, 0)
+  for (const result of RESULTS) {
+    requests.inc({ result }, 0)
+    cut.inc({ result }, 0)
+  }
   for (const reason of Object.keys(REASONS)) passes.inc({ reason }, 0)
   for (const source of SOURCES) bytes.inc({ source }, 0)
   for (const what of EVICTED) evictions.inc({ what }, 0)
   for (const code of FAULT_CODES) faults.inc({ code }, 0)
 
-  function report(text: string, size: number, seconds: number): void {
+  function report(text: string, size: number, seconds: number, whole: boolean): void {
     const [, result = '', reason] = /^(\w+)(?:; reason=([a-z0-9-]+))?$/.exec(text) ?? []
     if (!(RESULTS as readonly string[]).includes(result)) {
       return
     }
     requests.inc({ result })
+    if (!whole) cut.inc({ result })
     durations.observe({ result }, seconds)
     bytes.inc({ source: result === 'pass' || result === 'nak' ? 'upstream' : 'cache' }, size)
     if (reason !== undefined && reason in REASONS) passes.inc({ reason })

@@ -56,8 +56,14 @@ const FETCH = [
  */
 export type FetchOutcome = 'ok' | 'shallow' | 'overloaded' | 'silent' | 'broken' | 'failed'
 
+export interface Fetched {
+  outcome: FetchOutcome
+  /** Of git's own words why it failed; upstream's may name a client. */
+  words: string
+}
+
 const BROKEN =
-  /bad object|did not send all necessary objects|not point to a valid object|failed to load pack|is corrupt/
+  /bad object|did not send all necessary objects|not point to a valid object|failed to load pack|is corrupt|not a git repository|bad config|(?:unexpected|unterminated) line in/
 
 /** Whether it is a repository. */
 export function exists(dir: string): Promise<boolean> {
@@ -84,20 +90,20 @@ export async function finishMirror(
   tmp: string,
   dir: string,
   idle: boolean
-): Promise<FetchOutcome> {
+): Promise<Fetched> {
   // Upstream may count long before its first word, and nobody waits for it here.
   const patience = source.stallAfter * (idle ? SEEDED : 1)
   const patient = { ...source, beginWithin: patience, stallAfter: patience }
-  const outcome = await fetch(tmp, patient, REFSPECS, idle)
-  if (outcome !== 'ok') {
-    return outcome
+  const fetched = await fetch(tmp, patient, REFSPECS, idle)
+  if (fetched.outcome !== 'ok') {
+    return fetched
   }
   await runGitIn(tmp, ['pack-refs', '--all'])
   await writeFile(path.join(tmp, NAME_FILE), JSON.stringify(name))
   // What a git left behind that was killed with the mirror before: rename(2) wants it empty.
   if (!(await exists(dir))) await rm(dir, { recursive: true, force: true })
   await rename(tmp, dir)
-  return 'ok'
+  return fetched
 }
 
 /** `broken`: links lead out of the pack. `unknown`: git met a limit of the machine. */
@@ -160,7 +166,7 @@ export function deleteRefs(dir: string, refs: string[]): Promise<GitResult> {
   return runGitIn(dir, ['update-ref', '--stdin'], { input })
 }
 
-export function fetchRefs(dir: string, source: FetchSource): Promise<FetchOutcome> {
+export function fetchRefs(dir: string, source: FetchSource): Promise<Fetched> {
   return fetch(dir, source, REFSPECS)
 }
 
@@ -183,11 +189,7 @@ export async function isConnected(dir: string): Promise<boolean> {
 }
 
 /** Objects that no ref gives (merges of pull requests, pins of submodules), kept by a ref each. */
-export function fetchByOid(
-  dir: string,
-  source: FetchSource,
-  oids: string[]
-): Promise<FetchOutcome> {
+export function fetchByOid(dir: string, source: FetchSource, oids: string[]): Promise<Fetched> {
   return fetch(
     dir,
     source,
@@ -200,13 +202,18 @@ async function fetch(
   source: FetchSource,
   specs: string[],
   idle = false
-): Promise<FetchOutcome> {
-  const { code, stderr, silent } = await runGitIn(dir, [...FETCH, source.url, ...specs], {
+): Promise<Fetched> {
+  const result = await runGitIn(dir, [...FETCH, source.url, ...specs], {
     env: source.env,
     idle,
     beginWithin: source.beginWithin,
     stallAfter: source.stallAfter,
   })
+  const outcome = outcomeOf(result)
+  return { outcome, words: outcome === 'ok' ? '' : complaints(result.stderr) }
+}
+
+function outcomeOf({ code, stderr, silent }: GitResult): FetchOutcome {
   if (/shallow roots are not allowed/.test(stderr)) {
     return 'shallow'
   }
@@ -220,6 +227,15 @@ async function fetch(
     return 'broken'
   }
   return code === 0 ? 'ok' : 'failed'
+}
+
+const MAX_WORDS = 300
+
+/** The lines that say why, and no progress. */
+function complaints(stderr: string): string {
+  const lines = ownWords(stderr).split(/[\r\n]+/)
+  const said = lines.filter((line) => /^(?:fatal|error|warning): /.test(line))
+  return said.join('; ').slice(-MAX_WORDS)
 }
 
 /** Without upstream's, which are not about this mirror. */

@@ -2,9 +2,10 @@
 import { utimes } from 'node:fs/promises'
 import path from 'node:path'
 import type { LimitFunction } from 'p-limit'
+import type { Logger } from 'pino'
 import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
-import type { Faults } from './faults.ts'
-import { type FetchState, newFetchState, openFetches } from './fetches.ts'
+import { type Faults, ofRepository } from './faults.ts'
+import { type FetchState, isShallow, newFetchState, openFetches } from './fetches.ts'
 import type { GitLimit } from './git-limit.ts'
 import type { Layout } from './layout.ts'
 import {
@@ -85,6 +86,7 @@ export interface MirrorParts {
   limit: GitLimit
   idle: LimitFunction
   whenToMake: WhenToMake
+  log: Logger
   faults: Faults
   metrics: Metrics
   /** Upstream's repository turns out to be shallow: what was stored of it may be less than it has later. */
@@ -96,15 +98,21 @@ function isIdle({ making, queued, fetching, refsTimer, users }: Entry): boolean 
   return !awaited && users === 0
 }
 
-function remembersNothing({ misses, shallow, notBefore, used }: Entry): boolean {
-  return misses.size === 0 && !shallow && notBefore === 0 && used === 0
+function remembersNothing(entry: Entry): boolean {
+  const { misses, notBefore, used } = entry
+  return misses.size === 0 && !isShallow(entry) && notBefore === 0 && used === 0
 }
 
 export function openMirrors(parts: MirrorParts): Mirrors {
-  const { dirs, limit, idle, whenToMake, faults, metrics } = parts
+  const { dirs, limit, idle, whenToMake, log, faults, metrics } = parts
   const soundness = openSoundness(dirs, faults)
   const fetches = openFetches(limit, metrics, {
     grown: improveSoon,
+    // Its clients may be to blame, or upstream: no fault of the machine.
+    ended: ({ name }, outcome, error) =>
+      outcome === 'ok'
+        ? log.debug({ ...ofRepository(name) }, 'fetched')
+        : log.info({ ...ofRepository(name), outcome, error }, 'fetch failed'),
     broken: ({ name, dir }) => soundness.suspect(name, dir),
     shallow: setShallow,
   })
@@ -157,7 +165,7 @@ export function openMirrors(parts: MirrorParts): Mirrors {
 
   async function find(name: MirrorName): Promise<string | null> {
     const entry = entryOf(name)
-    if (entry.shallow) {
+    if (isShallow(entry)) {
       throw new Pass('shallow-upstream')
     }
     if (!(await exists(entry.dir))) {
@@ -171,7 +179,7 @@ export function openMirrors(parts: MirrorParts): Mirrors {
   }
 
   function setShallow(state: FetchState): void {
-    state.shallow = true
+    state.shallow = Date.now()
     parts.shallow(state.name.repository)
   }
 
@@ -256,7 +264,7 @@ export function openMirrors(parts: MirrorParts): Mirrors {
       if (entry.name.repository !== repository) continue
       entry.purges += 1
       entry.misses.clear()
-      entry.shallow = false
+      entry.shallow = 0
       if (entry.tmp === null) continue
       killGroupsIn(entry.tmp)
       ended += 1

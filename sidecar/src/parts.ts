@@ -35,6 +35,8 @@ export interface Parts extends Ground {
   confirm: Confirm
   /** Keys for which there was no place for git just now: who asks for one again is one of a herd. */
   turnedAway: LRUCache<string, true>
+  /** Whether an upstream, by `siteOf`, that would not do a fetch of ours just now answers clients all the same. */
+  answering: LRUCache<string, Promise<boolean>>
   /** Upstreams that have said Retry-After, by `siteOf`, until it is over: there nobody leads unprobed. */
   leftAlone: LRUCache<string, true>
 }
@@ -44,11 +46,13 @@ const IDLE_PROCESSES = 2
 
 /** Milliseconds. */
 const TURNED_AWAY_FOR = 10_000
+/** Milliseconds. */
+const ANSWERING_FOR = 10_000
 /** Milliseconds, whatever upstream says. */
 const LONGEST_LEFT_ALONE = 60_000
 
 export function openParts(ground: Ground): Parts {
-  const { config, dirs, faults, metrics } = ground
+  const { config, dirs, log, faults, metrics } = ground
   const limit = gitLimit(config.gitProcesses, config.queueLength)
   const store = openStore(dirs)
   const idle = pLimit(IDLE_PROCESSES)
@@ -57,6 +61,7 @@ export function openParts(ground: Ground): Parts {
     limit,
     idle,
     whenToMake: config.makeMirrors,
+    log,
     faults,
     metrics,
     shallow: (repository) => {
@@ -73,6 +78,7 @@ export function openParts(ground: Ground): Parts {
     seeds: pLimit(IDLE_PROCESSES),
     checks: pLimit(config.gitProcesses),
     turnedAway: new LRUCache({ max: 1000, ttl: TURNED_AWAY_FOR }),
+    answering: new LRUCache({ max: 1000, ttl: ANSWERING_FOR }),
     leftAlone: new LRUCache({ max: 1000, ttl: LONGEST_LEFT_ALONE }),
     confirm: openConfirm(dirs, store, faults, mirrors.setShallow),
   }

@@ -74,10 +74,13 @@ export type State =
 /** Thrown wherever the way to an answer ends: nginx passes the request with this reason. */
 export class Pass extends Error {
   readonly reason: Reason
+  /** For the log. MUST NOT be given anything with credentials in it. */
+  readonly detail: string
 
   constructor(reason: Reason, detail = '') {
     super(detail === '' ? reason : `${reason}: ${detail}`)
     this.reason = reason
+    this.detail = detail
   }
 }
 

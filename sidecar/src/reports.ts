@@ -35,7 +35,7 @@ export async function startReports(
     const match = REPORT.exec(message.toString('latin1'))
     if (match === null) return
     const [, result = '', bytes, seconds, completion, key] = match
-    metrics.report(result, Number(bytes), Number(seconds))
+    metrics.report(result, Number(bytes), Number(seconds), completion === 'OK')
     if (key === undefined) return
     const isHit = result === 'hit'
     if (isHit) budget.used(key)

@@ -13,21 +13,26 @@ export interface Seen {
 }
 
 export interface RequestLog {
-  /** An answer that nginx gives from a file, or does not take from us. */
-  decided(seen: Seen, state: State): void
+  /** An answer that nginx gives from a file, or does not take from us. `detail`: of why it passes, or ''. */
+  decided(seen: Seen, state: State, detail: string): void
   /** An answer that went through us: bytes, and whether it was all. */
   sent(seen: Seen, result: 'miss' | 'join', bytes: number, whole: boolean): void
 }
+
+const MAX_DETAIL = 300
 
 export function openRequestLog(log: Logger): RequestLog {
   const line = ({ id, upstream, repo, since }: Seen, fields: object) =>
     log.info({ id, upstream, repo, ...fields, ms: Date.now() - since }, 'request')
 
   return {
-    decided: (seen, state) => {
+    decided: (seen, state, detail) => {
       if (state.state === 'ready') line(seen, { result: 'hit' })
       if (state.state === 'nak') line(seen, { result: 'nak' })
-      if (state.state === 'pass') line(seen, { result: 'pass', reason: state.reason })
+      if (state.state === 'pass') {
+        const why = detail === '' ? {} : { detail: detail.slice(0, MAX_DETAIL) }
+        line(seen, { result: 'pass', reason: state.reason, ...why })
+      }
       if (state.state === 'refused') {
         line(seen, { result: 'pass', reason: 'overloaded', status: state.status })
       }

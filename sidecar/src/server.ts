@@ -23,7 +23,7 @@ export interface ServerParts {
   answers: Answers
   jobs: Jobs
   large: LargeRequests
-  /** Empty on a unix socket, where file modes guard. */
+  /** Empty where there is none: on a unix socket file modes guard. */
   secret: string
   requests: RequestLog
   faults: Faults
@@ -85,11 +85,15 @@ export function createSidecarServer(parts: ServerParts): Server {
     response.writeHead(200, { 'content-type': 'application/json' })
     response.flushHeaders()
     const sign = setInterval(() => response.write(' '), SIGN_OF_LIFE)
+    let detail = ''
     const state = await received.then(work).catch((error: unknown): State => {
       if (error instanceof Overloaded) {
         return { state: 'refused', status: error.status, retryAfter: error.retryAfter }
       }
-      if (error instanceof Pass) return { state: 'pass', reason: error.reason }
+      if (error instanceof Pass) {
+        detail = error.detail
+        return { state: 'pass', reason: error.reason }
+      }
       // Its client has hung up before nginx had sent all.
       if (response.destroyed) return { state: 'pass', reason: 'error' }
       if (error instanceof WrongOrder) {
@@ -100,7 +104,7 @@ export function createSidecarServer(parts: ServerParts): Server {
       return { state: 'pass', reason: 'error' }
     })
     clearInterval(sign)
-    requests.decided(seen, state)
+    requests.decided(seen, state, detail)
     response.end(JSON.stringify(state))
   }
 

@@ -40,6 +40,8 @@ export function openSoundness(dirs: Layout, faults: Faults): Soundness {
     } catch (error) {
       // The check itself went wrong, as without file descriptors: the next request tries again.
       if (known.get(dir) === sound) known.delete(dir)
+      // It was taken away meanwhile.
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
       throw new Pass('store', String(error))
     }
   }

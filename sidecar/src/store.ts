@@ -15,6 +15,8 @@ export interface Store {
   onStored: (key: string, bytes: number, tag: string) => void
   /** Called with each answer that is removed, whoever does. */
   onRemoved: (key: string) => void
+  /** Called with whose answer is larger than that, and its bytes. */
+  onTooLarge: (repository: string, bytes: number) => void
   /** Larger answers are not stored. Bytes; set by what keeps the cache to its size. */
   largest: number
   /** When the answers of an earlier start of the machine are where they belong: until then none is purged. */
@@ -113,6 +115,7 @@ export function openStore(dirs: Layout): Store {
   const store: Store = {
     onStored: () => {},
     onRemoved: () => {},
+    onTooLarge: () => {},
     largest: Number.POSITIVE_INFINITY,
     shown: Promise.resolve(),
     fileOf: file,
@@ -132,7 +135,10 @@ export function openStore(dirs: Layout): Store {
         },
         commit: async (key) => {
           const { size } = await handle.stat()
-          if (size > store.largest) return drop()
+          if (size > store.largest) {
+            store.onTooLarge(repository, size)
+            return drop()
+          }
           await syncs(() => handle.sync())
           if (purges.get(tag) !== purged) return drop()
           const done = commit(key, tag, size, name)

@@ -228,7 +228,8 @@ async function* gathered(
       if (size > GATHER_FROM && next.value.length < FULL_PIECE) await sleep(GATHER_FOR)
     }
   } catch (error) {
-    throw new Pass('unreachable', String(error))
+    // What has begun was reached.
+    throw new Pass(size === 0 ? 'unreachable' : 'broken-off', String(error))
   }
 }
 

@@ -20,7 +20,14 @@ export interface Upstream extends Reach {
 /** Without a name, the address is the name, byte for byte, as nginx compares them. */
 export function readUpstreams(texts: readonly string[], reach: Reach): Upstream[] {
   const upstreams = texts.map((text) => {
-    const named = /^(https?:\/\/[A-Za-z0-9._:[\]-]+)=(.+)$/.exec(text)
+    const named = /^(https?:\/\/[A-Za-z0-9._:[\]-]+)=(.*)$/.exec(text)
+    if (named?.[2] === '') {
+      throw new UserError(
+        'GITCACHE_UPSTREAM',
+        `--upstream ${masked(text)} has a name and no address`,
+        'give both, like http://forge=http://10.0.0.5:3000'
+      )
+    }
     const url = checkedUrl(named?.[2] ?? text)
     return { name: named?.[1] ?? text.replace(/\/+$/, ''), url, ...reach }
   })

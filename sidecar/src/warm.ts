@@ -2,7 +2,7 @@
 import { rm } from 'node:fs/promises'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { type FetchRequest, isStorable } from '../../njs/src/git/fetch-request.ts'
-import { asPass } from './faults.ts'
+import { asPass, ofRepository } from './faults.ts'
 import { turnOf } from './fetches.ts'
 import { type GitProcess, STARVED, spawnGit } from './git.ts'
 import type { Job } from './job.ts'
@@ -33,7 +33,7 @@ async function generate(
   const begun = Date.now()
   const view = work.tags === null ? null : temporaryName(dirs, 'view')
   const spool = await store.create(work.name.repository).catch((error: unknown) => {
-    throw asPass(faults, error)
+    throw asPass(faults, error, ofRepository(work.name))
   })
   const job = jobs.open(work, spool, false)
   try {
@@ -49,9 +49,9 @@ async function generate(
     await spool.drop()
     const starved = job.starved || STARVED.test(String(error))
     if (job.answer.damaged && !starved) parts.mirrors.suspect(work.name)
-    throw asPass(faults, job.blamed(error))
+    throw asPass(faults, job.blamed(error), ofRepository(work.name))
   } finally {
-    if (job.lost) faults('GITCACHE_STORE', job.lost)
+    if (job.lost) faults('GITCACHE_STORE', job.lost, ofRepository(work.name))
     jobs.close(job)
     // What stays goes with the next start.
     if (view !== null) await rm(view, { recursive: true, force: true }).catch(() => {})

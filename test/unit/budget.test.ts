@@ -39,6 +39,7 @@ async function setUp(limit: number, mirrors: (MirrorSize & { busy?: boolean })[]
     },
   } as unknown as Mirrors
   const store = openStore(dirs)
+  const tooLarge: unknown[] = []
   const file = (n: number) => path.join(dirs.packs, key(n).slice(0, 2), key(n))
   return {
     /** A file of 1,000 bytes that was made so many seconds after 1970. */
@@ -53,6 +54,7 @@ async function setUp(limit: number, mirrors: (MirrorSize & { busy?: boolean })[]
       }
     },
     store,
+    tooLarge,
     tmp: dirs.tmp,
     open: () =>
       openBudget({
@@ -60,7 +62,8 @@ async function setUp(limit: number, mirrors: (MirrorSize & { busy?: boolean })[]
         store,
         mirrors: fake,
         log: pino({ level: 'silent' }),
-        faults: (code, error) => expect.fail(`${code}: ${error}`),
+        faults: (code, error, { repo } = {}) =>
+          code === 'GITCACHE_TOO_LARGE' ? tooLarge.push(repo) : expect.fail(`${code}: ${error}`),
         metrics: createMetrics({ git: '' }),
         limit,
       }),
@@ -140,7 +143,8 @@ test('the newest that were not read again have a tenth', async () => {
 
 test('what would take the place of all others is not stored', async () => {
   const data = await setUp(3000)
-  await data.open().enforce()
+  // Also before it has looked at what is there.
+  const budget = data.open()
   const put = async (n: number, bytes: number) => {
     const spool = await data.store.create('/a')
     await spool.handle.write(Buffer.alloc(bytes))
@@ -150,7 +154,9 @@ test('what would take the place of all others is not stored', async () => {
   await put(1, 1500)
   await put(2, 1501)
   expect(data.packs()).toEqual([1])
+  expect(data.tooLarge).toEqual(['/a'])
   expect(readdirSync(data.tmp)).toEqual([])
+  budget.stop()
 })
 
 test('a hundredth more goes at once', async () => {

@@ -27,7 +27,7 @@ backend.on('request', ({ url }) => {
 const port = await listenForAll(backend)
 const source = fetchSource(port, 'upstream.git')
 const name = { upstream: 'http://u', vhost: '', repository: '/a', format: 'sha1' as const }
-const on = { grown: () => {}, broken: () => {}, shallow: () => {} }
+const on = { grown: () => {}, ended: () => {}, broken: () => {}, shallow: () => {} }
 
 test('of many checkouts at once of what a mirror lacks, upstream answers one itself', async () => {
   const dir = path.join(work.dir, 'straight.git')
@@ -57,7 +57,7 @@ test('of many checkouts at once of what a mirror lacks, upstream answers one its
 test('what a mirror has is not asked of upstream, and refs come behind each time', async () => {
   const dir = path.join(work.dir, 'has.git')
   await initMirror('sha1', dir)
-  expect(await fetchRefs(dir, source)).toBe('ok')
+  expect((await fetchRefs(dir, source)).outcome).toBe('ok')
   const fetches = openFetches(gitLimit(2, 100), createMetrics({ git: '' }), on)
   const state = newFetchState(name, dir)
   const wants = [oidOf(upstream, 'main')]

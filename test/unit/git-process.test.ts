@@ -18,7 +18,7 @@ async function fetchFrom(listener: RequestListener, stallAfter: number) {
   await initMirror('sha1', dir)
   const begun = Date.now()
   const source = { url: `http://127.0.0.1:${port}/a`, env: {}, beginWithin: stallAfter, stallAfter }
-  const outcome = await fetchRefs(dir, source)
+  const { outcome } = await fetchRefs(dir, source)
   server.closeAllConnections()
   server.close()
   return { outcome, after: Date.now() - begun }

@@ -120,6 +120,32 @@ describe('a yes that has grown old while the sidecar worked', () => {
   })
 })
 
+describe('tags that change while others wait', () => {
+  const CHANGED = '{"state":"pass","reason":"tag-state"}'
+  const tags = ['0000', `003d${oid(2)} refs/tags/new\n0000`]
+
+  test('are asked for once more, and the answer is the one of now', async () => {
+    const key = keyFor(TAGGED, tags[1] as string)
+    const prepare = [CHANGED, `{"state":"ready","key":"${key}"}`]
+    const seen = await handle(TAGGED, { probe: [YES, YES], tags, prepare })
+    expect(seen).toMatchObject({
+      went: ['405'],
+      result: 'hit',
+      asked: ['probe', 'tags', 'prepare', 'probe', 'tags', 'prepare'],
+    })
+  })
+
+  test("and once more, are upstream's to answer", async () => {
+    const seen = await handle(TAGGED, { probe: [YES, YES], tags, prepare: [CHANGED, CHANGED] })
+    expect(seen).toMatchObject({ went: ['pass'], result: 'pass; reason=tag-state' })
+  })
+
+  test('by one who upstream refuses by then are not his', async () => {
+    const seen = await handle(TAGGED, { probe: [YES, NO], tags, prepare: [CHANGED] })
+    expect(seen).toMatchObject({ went: ['pass'], result: 'pass; reason=refused' })
+  })
+})
+
 test('what is stored is served after a yes, and not before', async () => {
   const key = keyFor(NAMED, null)
   mkdirSync(path.dirname(packFile(work.dir, key)), { recursive: true })

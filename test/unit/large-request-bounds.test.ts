@@ -1,8 +1,10 @@
 /** Requests that the sidecar reads itself: a yes that grows old, tickets, and bodies that are too large. */
+
 import { createServer, type IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import { gzipSync } from 'node:zlib'
 import { afterEach, describe, expect, test, vi } from 'vitest'
+import { SERVICE } from '../../njs/src/git/classify.ts'
 import { NAK } from '../../njs/src/git/probe.ts'
 import type { Answers } from '../../sidecar/src/answers.ts'
 import type { Config } from '../../sidecar/src/config.ts'
@@ -18,6 +20,10 @@ const server = createServer(async (message, response) => {
   let body = ''
   for await (const chunk of message) body += chunk
   const said = body.includes('command=ls-refs') ? tags.shift() : probes.shift()
+  response.setHeader(
+    'content-type',
+    message.method === 'GET' ? SERVICE.advertisedType : SERVICE.answerType
+  )
   response.writeHead(said === undefined ? 403 : 200).end(said ?? '')
 })
 const port = await listenForAll(server)

@@ -4,6 +4,7 @@ import path from 'node:path'
 import { afterAll, afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { newFetchState } from '../../sidecar/src/fetches.ts'
 import { newMakingState, openMakings, type WhenToMake } from '../../sidecar/src/makings.ts'
+import type { FetchOutcome } from '../../sidecar/src/mirror.ts'
 import { openSoundness } from '../../sidecar/src/soundness.ts'
 import { scratch } from '../support/git.ts'
 import { prepareLayout } from '../support/layout.ts'
@@ -89,4 +90,39 @@ test.each<[when: WhenToMake, misses: [hours: number, key: string][], made: boole
   }
   await vi.waitFor(() => expect([state.queued, state.making]).toEqual([false, null]))
   expect(fetches).toBe(made ? 1 : 0)
+})
+
+test('a mirror that cannot be made is tried again after 5 s, and after each failure twice as long', async () => {
+  const dirs = prepareLayout(path.join(work.dir, 'failing'))
+  mkdirSync(dirs.mirrors, { recursive: true })
+  const begun = Date.now()
+  const tries: number[] = []
+  let outcome: FetchOutcome = 'failed'
+  const makings = openMakings({
+    dirs,
+    whenToMake: 'always',
+    measured: async () => {
+      tries.push(Math.floor((Date.now() - begun) / 1000))
+      return outcome
+    },
+    soundness: openSoundness(dirs, () => {}),
+    faults: () => {},
+    made: () => {},
+    shallow: () => {},
+  })
+  const state = newMakingState(newFetchState(NAME, path.join(dirs.mirrors, 'm.git')))
+  const missAt = async (seconds: number) => {
+    vi.setSystemTime(begun + seconds * 1000)
+    makings.missed(state, SOURCE, 'a')
+    await vi.waitFor(() => expect([state.queued, state.making]).toEqual([false, null]))
+  }
+  for (const seconds of [0, 4, 6, 14, 17, 34, 38]) await missAt(seconds)
+  expect(tries).toEqual([0, 6, 17, 38])
+  for (let hour = 1; hour < 12; hour++) await missAt(hour * 3601)
+  const before = tries.length
+  await missAt(12 * 3601)
+  expect(tries.length).toBe(before + 1)
+  outcome = 'ok'
+  await missAt(13 * 3601)
+  expect([state.failures, state.notBefore]).toEqual([0, 0])
 })

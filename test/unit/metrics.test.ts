@@ -8,12 +8,16 @@ async function sampleOf({ registry }: Metrics, sample: string): Promise<number> 
 }
 
 const EVENTS: [sample: string, event: (metrics: Metrics) => void, value: number][] = [
-  ['gitcache_requests_total{result="hit"}', (m) => m.report('hit', 7, 0.1), 1],
-  ['gitcache_requests_total{result="pass"}', (m) => m.report('pass; reason=path', 7, 0.1), 1],
-  ['gitcache_pass_total{reason="path"}', (m) => m.report('pass; reason=path', 7, 0.1), 1],
-  ['gitcache_response_bytes_total{source="cache"}', (m) => m.report('miss', 7, 0.1), 7],
-  ['gitcache_response_bytes_total{source="upstream"}', (m) => m.report('nak', 7, 0.1), 7],
-  ['gitcache_request_duration_seconds_sum{result="join"}', (m) => m.report('join', 7, 0.25), 0.25],
+  ['gitcache_requests_total{result="hit"}', (m) => m.report('hit', 7, 0.1, true), 1],
+  ['gitcache_requests_total{result="pass"}', (m) => m.report('pass; reason=path', 7, 0.1, true), 1],
+  ['gitcache_pass_total{reason="path"}', (m) => m.report('pass; reason=path', 7, 0.1, true), 1],
+  ['gitcache_response_bytes_total{source="cache"}', (m) => m.report('miss', 7, 0.1, true), 7],
+  ['gitcache_response_bytes_total{source="upstream"}', (m) => m.report('nak', 7, 0.1, true), 7],
+  [
+    'gitcache_request_duration_seconds_sum{result="join"}',
+    (m) => m.report('join', 7, 0.25, true),
+    0.25,
+  ],
   ['gitcache_pack_build_duration_seconds_count{by="mirror"}', (m) => m.built('mirror', 9, 1), 1],
   ['gitcache_pack_size_bytes_sum', (m) => m.built('mirror', 9, 1), 9],
   ['gitcache_upstream_bytes_total', (m) => m.built('mirror', 9, 1), 0],
@@ -46,7 +50,8 @@ test('gauges are read when they are asked for', async () => {
 test('a label that nginx did not give counts nothing', async () => {
   const metrics = createMetrics({ git: '' })
   const before = await metrics.registry.metrics()
-  for (const text of ['', 'constructor', 'hit; reason=path\n', 'hits']) metrics.report(text, 7, 1)
+  for (const text of ['', 'constructor', 'hit; reason=path\n', 'hits'])
+    metrics.report(text, 7, 1, true)
   const plain = (text: string) => text.replace(/^(process|nodejs)_.*$/gm, '')
   expect(plain(await metrics.registry.metrics())).toBe(plain(before))
 })

@@ -52,9 +52,12 @@ async function setUp() {
   const dir = path.join(work.dir, `mirror-${mirrors}.git`)
   const name = { upstream: 'http://u', vhost: '', repository: '/a', format: 'sha1' as const }
   await initMirror(name.format, dir)
-  expect(await fetchRefs(dir, source)).toBe('ok')
+  expect((await fetchRefs(dir, source)).outcome).toBe('ok')
   asked = 0
-  const on = { grown: () => {}, broken: () => {}, shallow: () => {} }
+  const told: string[] = []
+  const ended = (_: unknown, outcome: string, words: string) =>
+    void told.push(`${outcome}: ${words}`)
+  const on = { grown: () => {}, ended, broken: () => {}, shallow: () => {} }
   const limit = gitLimit(2, 100)
   const seen = { looks: 0 }
   const look: typeof limit.look = (turn, work) =>
@@ -66,7 +69,7 @@ async function setUp() {
   const state = newFetchState(name, dir)
   const bringIn = (want: string, filter: string | null = null) =>
     fetches.bringIn(state, source, { ...emptyRequest(2), wants: [want], filter, done: true }, [])
-  return { dir, bringIn, seen, limit }
+  return { dir, bringIn, seen, limit, told }
 }
 
 let commits = 0
@@ -129,10 +132,11 @@ test('nothing is asked for what the mirror has', async () => {
 })
 
 test('upstream is overloaded: each fetch is tried twice, and all who wait are told', async () => {
-  const { bringIn } = await setUp()
+  const { bringIn, told } = await setUp()
   does = 'refuses'
   await expect(bringIn(commit('main'))).rejects.toMatchObject({ status: 503 })
   expect(asked).toBe(2)
+  expect(told).toEqual(Array(2).fill(expect.stringMatching(/^overloaded: fatal: .* error: 503$/)))
   asked = 0
   const waiting = Array.from({ length: 20 }, () => bringIn(commit('main')).catch((e) => e))
   for (const error of await Promise.all(waiting)) {
@@ -145,7 +149,7 @@ test('upstream is overloaded: each fetch is tried twice, and all who wait are to
 test('upstream is silent: the fetch is ended, and it is known why', async () => {
   const { dir } = await setUp()
   does = 'hangs'
-  expect(await fetchRefs(dir, { ...source, beginWithin: 300 })).toBe('silent')
+  expect((await fetchRefs(dir, { ...source, beginWithin: 300 })).outcome).toBe('silent')
 })
 
 test('a mirror that has its objects is given ten times as long', async () => {
@@ -154,7 +158,8 @@ test('a mirror that has its objects is given ten times as long', async () => {
     const tmp = path.join(work.dir, `idle-${idle}`)
     const name = { upstream: 'http://u', vhost: '', repository: '/a', format: 'sha1' as const }
     await initMirror(name.format, tmp)
-    return finishMirror(name, { ...source, stallAfter: 300 }, tmp, `${tmp}.git`, idle)
+    const patient = { ...source, stallAfter: 300 }
+    return (await finishMirror(name, patient, tmp, `${tmp}.git`, idle)).outcome
   }
   expect([await finish(false), await finish(true)]).toEqual(['silent', 'ok'])
 })
@@ -192,7 +197,7 @@ test('a mirror that is discarded while it is fetched into: the fetch ends, and l
   const fetching = fetchRefs(dir, source)
   await expect.poll(() => asked, { timeout: 20_000 }).toBe(1)
   await discardMirror(dirs, dir)
-  expect(await fetching).toBe('failed')
+  expect((await fetching).outcome).toBe('failed')
   expect([existsSync(dir), readdirSync(dirs.tmp)]).toEqual([false, []])
 })
 
@@ -203,7 +208,7 @@ test('what a git has left behind is no mirror, and in the way of none', async ()
   writeFileSync(path.join(dir, 'objects/pack/pack-1.keep'), '')
   const name = { upstream: 'http://u', vhost: '', repository: '/a', format: 'sha1' as const }
   await initMirror(name.format, tmp)
-  expect(await finishMirror(name, source, tmp, dir, false)).toBe('ok')
+  expect((await finishMirror(name, source, tmp, dir, false)).outcome).toBe('ok')
   expect(existsSync(path.join(dir, 'HEAD'))).toBe(true)
   expect(existsSync(path.join(dir, 'objects/pack/pack-1.keep'))).toBe(false)
 })

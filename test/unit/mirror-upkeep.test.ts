@@ -15,6 +15,7 @@ import {
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pLimit from 'p-limit'
+import { pino } from 'pino'
 import { afterAll, expect, test } from 'vitest'
 import { gitLimit } from '../../sidecar/src/git-limit.ts'
 import { createMetrics } from '../../sidecar/src/metrics.ts'
@@ -49,6 +50,7 @@ async function setUp(name: string) {
     limit: gitLimit(1, 10),
     idle,
     whenToMake: 'never',
+    log: pino({ level: 'silent' }),
     faults: note,
     metrics,
     shallow: () => {},

@@ -190,7 +190,7 @@ test('a mirror is made once at a time, and not again at once where that fails', 
   const makings = openMakings({
     dirs,
     whenToMake: 'always',
-    measured: (_, __, fetch) => fetch(),
+    measured: async (_, __, ___, fetch) => (await fetch()).outcome,
     soundness: openSoundness(dirs, none),
     faults: none,
     made: () => {},

@@ -3,6 +3,8 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { REASONS } from '../../njs/src/git/reasons.ts'
+import { SETTINGS } from '../../sidecar/src/commands/check-settings.ts'
+import { OPTIONS } from '../../sidecar/src/options.ts'
 
 const root = path.resolve(import.meta.dirname, '../..')
 const read = (name: string) => readFileSync(path.join(root, name), 'utf8')
@@ -33,6 +35,30 @@ test('the README has each code that is said', () => {
   expect(codes.size).toBeGreaterThan(15)
   const readme = read('README.md')
   expect([...codes].filter((code) => !readme.includes(`\`${code}\``))).toEqual([])
+})
+
+test('the README has each setting, its default, and each metric', () => {
+  const readme = read('README.md')
+  for (const [name, { default: value }] of Object.entries(
+    OPTIONS as Record<string, { default?: string }>
+  )) {
+    const row = readme.split('\n').find((line) => line.startsWith(`| \`--${name}`))
+    if (row !== undefined && value !== undefined) expect(row).toContain(value.replace(/m$/, ' MB'))
+  }
+  const missing = (names: string[]) => names.filter((name) => !readme.includes(name))
+  expect(missing([...SETTINGS.keys()].map((name) => `\`${name}\``))).toEqual([])
+  const metrics = read('sidecar/src/metrics.ts').match(/(?<='gitcache_)[a-z_]+(?=')/g) ?? []
+  expect(metrics.length).toBeGreaterThan(15)
+  expect(missing(metrics)).toEqual([])
+})
+
+test('check knows the settings of gitcache-http.conf, and no others', () => {
+  const text = read('nginx/gitcache-http.conf')
+  const settings = [...text.matchAll(/^map "" (\$gitcache_\w+) /gm)].map(([, name]) => name)
+  // The sidecar's address is the upstream block's.
+  expect(settings.filter((name) => name !== '$gitcache_sidecar').sort()).toEqual(
+    [...SETTINGS.keys()].sort()
+  )
 })
 
 test('the include files name the version of package.json', () => {

@@ -115,7 +115,7 @@ test('an answer that breaks off is no fault of the disk', async () => {
   const reading = (async () => {
     for await (const _ of stdout);
   })()
-  await expect(reading).rejects.toMatchObject({ reason: 'unreachable' })
+  await expect(reading).rejects.toMatchObject({ reason: 'broken-off' })
 })
 
 test('a connection is kept for the next request, and a new one made where upstream had closed it', async () => {

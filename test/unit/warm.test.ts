@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, expect, test } from 'vitest'
+import { afterAll, expect, test, vi } from 'vitest'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
 import { keyOf } from '../../njs/src/git/key.ts'
 import type { Reader } from '../../sidecar/src/jobs.ts'
@@ -159,6 +159,10 @@ test('what was stored of an upstream that turns out to be shallow goes', async (
   one.mirrors.setShallow(NAME)
   await expect.poll(() => one.store.has(order.key)).toBe(false)
   await expect(one.mirrors.find(NAME)).rejects.toMatchObject({ reason: 'shallow-upstream' })
+  // It may have its history some day.
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 61 * 60_000 })
+  expect(await one.mirrors.find(NAME)).toBe(one.dir)
+  vi.useRealTimers()
 }, 30_000)
 
 test('a purge takes the mirrors of a path on all upstreams', async () => {

@@ -40,7 +40,7 @@ export const REASONS = {
   'v0-side-band': 'Protocol v0 without side-band-64k.',
   'too-many-lines': 'More wants, haves and shallows than the limit.',
   refused: 'Upstream did not say yes to this client for these objects.',
-  'no-answer': "Upstream's answer to the probe did not come, or not in time.",
+  'no-answer': "Upstream's answer to the probe did not come, not in time, or was a 5xx.",
   'haves-unprobed': 'Upstream does not say which haves it knows (no wait-for-done).',
   'tag-state': "Upstream's tags could not be read.",
   'tags-limit': 'More tags than the limit.',

@@ -104,7 +104,7 @@ function answerBody(r: NginxRequest, asked: Asked, body: Buffer | Reason): Act |
   if (isTooMuch(asked.head, body, parsed)) {
     return answerLarge(r, asked)
   }
-  return parsed.kind === 'pass' ? passed(parsed.reason) : answer(r, asked, parsed.request)
+  return parsed.kind === 'pass' ? passed(parsed.reason) : answer(r, asked, parsed.request, false)
 }
 
 /** A fetch that would hold up the worker, of which only the sidecar knows what it says. */
@@ -135,9 +135,14 @@ function refuse(
 
 /**
  * From upstream itself, where nothing is stored and nobody has asked before; else authorised by
- * upstream, and then from the store or from the sidecar.
+ * upstream, and then from the store or from the sidecar. `isAgain`: its tags have changed once.
  */
-async function answer(r: NginxRequest, asked: Asked, request: FetchRequest): Promise<Act> {
+async function answer(
+  r: NginxRequest,
+  asked: Asked,
+  request: FetchRequest,
+  isAgain: boolean
+): Promise<Act> {
   const packs = asked.packs
   const own = isOwnProbe(request) ? keyFor(asked, request, null) : ''
   if (own !== '' && !isStored(packs, own)) {
@@ -165,6 +170,10 @@ async function answer(r: NginxRequest, asked: Asked, request: FetchRequest): Pro
     return hit(packs, key)
   }
   const state = await prepare(r, asked, key, verdict)
+  // Tags were pushed while upstream counted: who has waited meets the others under the key of now.
+  if (!isAgain && state.state === 'pass' && state.reason === 'tag-state') {
+    return answer(r, asked, request, true)
+  }
   const isAnswer = state.state === 'ready' || state.state === 'stream'
   if (isAnswer && Date.now() - begun > MAX_YES_AGE) {
     const again = await authorizeInTime(r, request)

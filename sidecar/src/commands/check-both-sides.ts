@@ -1,7 +1,10 @@
 /** What nginx and the sidecar must both have: the socket, the directory of answers, the address of reports. */
 import { existsSync } from 'node:fs'
 import path from 'node:path'
-import { DEFAULT_DATA, type RawOptions } from '../options.ts'
+import { isAddress, isUnixSocket } from '../address.ts'
+import { canConnect } from '../can-connect.ts'
+import { readSecret } from '../config.ts'
+import { DEFAULT_DATA, one, type RawOptions } from '../options.ts'
 import type { Nginx } from './find-nginx.ts'
 import { type Finding, fail, ok, warn } from './finding.ts'
 import { canReach, findUser } from './users.ts'
@@ -28,15 +31,39 @@ export function checkBothSides(dump: string, raw: RawOptions): Finding[] {
       'write it into the access_log line of gitcache_report',
     ],
   ]
-  return sides
+  const different = sides
     .filter(([, given, here]) => given !== undefined && !here.includes(given))
     .map(([flag, given, here, fix]) =>
       fail(`${flag}: nginx has ${here.join(', ') || 'nothing'}, and not ${given}`, fix)
     )
+  return [...different, ...checkSecret(dump, raw)]
+}
+
+/** Neither of them is shown. */
+function checkSecret(dump: string, raw: RawOptions): Finding[] {
+  const file = one(raw, 'secret-file')
+  const here = valuesOf(dump, 'gitcache_secret')
+  return file === undefined || here.includes(readSecret(file))
+    ? []
+    : [fail(`--secret-file ${file}: nginx has another`, 'set $gitcache_secret to what it says')]
 }
 
 /** Whether nginx's user may open them. */
-export function checkReach(dump: string, nginx: Nginx): Finding[] {
+export async function checkReach(dump: string, nginx: Nginx): Promise<Finding[]> {
+  return [...(await checkListens(dump)), ...checkAccess(dump, nginx)]
+}
+
+/** A socket of a sidecar that was killed stays. */
+async function checkListens(dump: string): Promise<Finding[]> {
+  const addresses = serversOf(dump).map((server) => server.replace(/^unix:/, ''))
+  const there = addresses.filter((one) => (isUnixSocket(one) ? existsSync(one) : isAddress(one)))
+  const answer = await Promise.all(there.map(canConnect))
+  return there
+    .filter((_, i) => !answer[i])
+    .map((one) => fail(`no sidecar answers at ${one}`, 'start it, and look at what it says'))
+}
+
+function checkAccess(dump: string, nginx: Nginx): Finding[] {
   const user = findUser(/^\s*user\s+([^\s;]+)/m.exec(dump)?.[1] ?? nginx.user)
   if (process.getuid?.() !== 0) {
     return [warn(`whether ${user.name} reaches socket and packs`, 'run as root to check it')]
@@ -73,10 +100,15 @@ function socketsOf(dump: string): string[] {
 
 /** Where nginx looks for answers. -T has the included files behind the one that overrules them. */
 function packsOf(dump: string): string[] {
-  const pattern = /\$gitcache_packs(?:\s*\{\s*default)?\s+"?(\/[^\s";]+)/g
-  const all = new Set([...dump.matchAll(pattern)].map((match) => match[1] ?? ''))
+  const all = new Set(valuesOf(dump, 'gitcache_packs').filter((value) => value.startsWith('/')))
   if (all.size > 1) all.delete(`${DEFAULT_DATA}/packs`)
   return [...all]
+}
+
+/** By `set`, or as the default of a map. */
+function valuesOf(dump: string, name: string): string[] {
+  const pattern = new RegExp(`\\$${name}(?:\\s*\\{\\s*default)?\\s+["']?([^\\s"';]+)`, 'g')
+  return [...dump.matchAll(pattern)].map((match) => match[1] ?? '')
 }
 
 function reach(name: string, file: string, access: '-w' | '-x', fix: string): Finding {

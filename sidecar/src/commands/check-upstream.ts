@@ -16,14 +16,14 @@ export const NO_UPSTREAM: Finding = warn(
 
 /** Asks as a client without credentials would: which refs, and then for one of them. */
 export async function checkUpstream(upstream: Upstream, raw: RawOptions): Promise<Finding> {
-  const repository = one(raw, 'repository')
-  if (repository === undefined) {
+  const repository = one(raw, 'repository')?.replace(/^\/+|\/+$/g, '')
+  if (!repository) {
     return warn(
       `${upstream.url} was not asked`,
       'give --repository PATH of one that everyone may read'
     )
   }
-  const base = `${upstream.url}/${repository.replace(/^\/+/, '')}`
+  const base = `${upstream.url}/${repository}`
   try {
     const refs = await ask(upstream, `${base}/info/refs?service=git-upload-pack`)
     const oid = /([0-9a-f]{64}|[0-9a-f]{40}) HEAD/.exec(refs.text)?.[1]

@@ -1,7 +1,7 @@
 /** `nginx-git-cache check`: what is wrong with a set-up, before nginx is reloaded, and its fix. */
 import { serveConfig } from '../config.ts'
 import { UserError } from '../errors.ts'
-import { one, type RawOptions } from '../options.ts'
+import { one, type RawOptions, unknownTwins } from '../options.ts'
 import type { Upstream } from '../upstreams.ts'
 import { askNjsVersion } from './ask-njs.ts'
 import { checkBothSides, checkReach } from './check-both-sides.ts'
@@ -9,7 +9,7 @@ import { checkConfiguration, checkNjs, checkVersions } from './check-nginx.ts'
 import { checkPlaces } from './check-places.ts'
 import { checkUpstream, NO_UPSTREAM } from './check-upstream.ts'
 import { findNginx, type Nginx } from './find-nginx.ts'
-import { type Finding, fail, ok } from './finding.ts'
+import { type Finding, fail, ok, warn } from './finding.ts'
 import { usableGit } from './git-version.ts'
 import { dumpConfiguration, withoutComments } from './nginx-dump.ts'
 
@@ -21,6 +21,7 @@ export async function check(raw: RawOptions): Promise<void> {
   const dump = dumpConfiguration(nginx, conf)
   const findings: Finding[] = [
     await checkGit(),
+    ...unknownTwins(process.env).map((name) => warn(`${name} is no setting`, 'see --help')),
     ...(typeof dump === 'string' ? await checkNginx(dump, nginx, upstreams, raw) : [dump]),
     ...(upstreams.length === 0 ? [NO_UPSTREAM] : []),
     ...(await Promise.all(upstreams.map((one) => checkUpstream(one, raw)))),
@@ -54,7 +55,7 @@ async function checkNginx(
     ...checkConfiguration(configuration, upstreams),
     ...checkBothSides(configuration, raw),
     ...checkPlaces(dump),
-    ...checkReach(configuration, nginx),
+    ...(await checkReach(configuration, nginx)),
   ]
 }
 

@@ -1,9 +1,10 @@
 /** Where `serve` answers nginx: a unix socket of its own, or an address. */
 import { existsSync } from 'node:fs'
 import { chmod, chown, lstat, rm } from 'node:fs/promises'
-import { connect, type Server } from 'node:net'
+import type { Server } from 'node:net'
 import path from 'node:path'
 import { isUnixSocket, splitAddress } from '../address.ts'
+import { canConnect } from '../can-connect.ts'
 import type { Config } from '../config.ts'
 import { UserError } from '../errors.ts'
 import { BACKLOG, listenPrivately } from '../private-socket.ts'
@@ -51,14 +52,7 @@ async function removeOldSocket(socket: string): Promise<void> {
   if (there === null) {
     return
   }
-  const answers = await new Promise<boolean>((resolve) => {
-    const asked = connect(socket, () => {
-      asked.destroy()
-      resolve(true)
-    })
-    asked.once('error', () => resolve(false))
-  })
-  if (!there.isSocket() || answers) {
+  if (!there.isSocket() || (await canConnect(socket))) {
     const what = there.isSocket() ? 'is in use by another sidecar' : 'is there, and no socket'
     throw new UserError('GITCACHE_LISTEN', `--socket ${socket} ${what}`, 'give another')
   }

@@ -12,7 +12,8 @@ import { otherOwner } from './users.ts'
 /** `/owner/repo.git`, or its address on upstream. Throws UserError. */
 export function readRepository(text: string): string {
   const given = URL.canParse(text) ? new URL(text).pathname : text
-  const path = parseRepositoryPath(`${given.replace(/\/+$/, '')}/git-upload-pack`)
+  const plain = given.replace(/^\/*/, '/').replace(/\/+$/, '')
+  const path = parseRepositoryPath(`${plain}/git-upload-pack`)
   if (path === null) {
     throw new UserError(
       'GITCACHE_REPOSITORY',

@@ -28,7 +28,11 @@ export function createSampleUpstream(options: SampleOptions): Server {
     let bytes = 0
     response.once('close', () => {
       const line = `${request.method} ${url.pathname}${url.search} ${response.statusCode} ${bytes}\n`
-      appendFileSync(options.logFile, line)
+      try {
+        appendFileSync(options.logFile, line)
+      } catch {
+        // A log that cannot be written stops nobody.
+      }
     })
     if (url.pathname.startsWith(options.protectedPath) && !isAuthorised(request, options)) {
       response.writeHead(401, { 'www-authenticate': 'Basic realm="sample"' }).end()
