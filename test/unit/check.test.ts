@@ -1,11 +1,18 @@
 /** What `check` and `purge` make of what they are given; the story of check has the rest. */
-import { readFileSync } from 'node:fs'
-import { describe, expect, test } from 'vitest'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import path from 'node:path'
+import { afterAll, describe, expect, test } from 'vitest'
+import { canConnect } from '../../sidecar/src/can-connect.ts'
 import { checkBothSides } from '../../sidecar/src/commands/check-both-sides.ts'
 import { checkConfiguration, checkNjs } from '../../sidecar/src/commands/check-nginx.ts'
 import { checkPlaces } from '../../sidecar/src/commands/check-places.ts'
 import { withoutComments } from '../../sidecar/src/commands/nginx-dump.ts'
 import { readRepository } from '../../sidecar/src/commands/purge.ts'
+import { scratch } from '../support/git.ts'
+
+const work = scratch()
+afterAll(work.remove)
 
 /** As nginx -T shows a set-up that is right. */
 const RIGHT = `# configuration file /etc/nginx/nginx.conf:
@@ -463,6 +470,27 @@ access_log syslog:server=127.0.0.1:7419,tag=gitcache,nohostname gitcache_report 
   ])('%j is not', (raw, text) => {
     expect(checkBothSides(dump, raw)).toEqual([expect.objectContaining({ level: 'fail', text })])
   })
+
+  test('a secret is compared, and neither of them shown', () => {
+    const file = path.join(work.dir, 'secret')
+    writeFileSync(file, `${'s'.repeat(32)}\n`)
+    const checked = (secret: string) =>
+      checkBothSides(`${dump}\nset $gitcache_secret ${secret};`, { 'secret-file': [file] })
+    expect(checked('s'.repeat(32))).toEqual([])
+    const different = checked('t'.repeat(32))
+    expect(different.map(({ text }) => text)).toEqual([`--secret-file ${file}: nginx has another`])
+    expect(JSON.stringify(different)).not.toMatch(/ssss|tttt/)
+  })
+})
+
+test('whether somebody listens', async () => {
+  const file = path.join(work.dir, 'socket')
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(file, resolve))
+  expect(await canConnect(file)).toBe(true)
+  await new Promise((resolve) => server.close(resolve))
+  expect(await canConnect(file)).toBe(false)
+  expect(await canConnect('127.0.0.1:1')).toBe(false)
 })
 
 describe('njs', () => {
@@ -480,6 +508,7 @@ describe('njs', () => {
 
 test.each([
   ['/owner/repo.git', '/owner/repo'],
+  ['owner/repo.git', '/owner/repo'],
   ['/owner/repo/', '/owner/repo'],
   ['https://git.example.org/owner/repo.git', '/owner/repo'],
 ])('purge %s: %s', (given, repository) => {

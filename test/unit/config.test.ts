@@ -227,6 +227,11 @@ describe('refused', () => {
       ['/nonexistent/file', 'GITCACHE_SECRET'],
     ],
     [
+      ['--upstream', 'http://forge='],
+      ['http://forge=', 'no address', 'GITCACHE_UPSTREAM'],
+    ],
+    [['--git-processes=99999999'], ['99999999', 'from 1 to 1000000', 'GITCACHE_CONFIG']],
+    [
       ['--upstream', 'ftp://host'],
       ['ftp://host', 'GITCACHE_UPSTREAM'],
     ],
@@ -268,6 +273,11 @@ describe('TCP needs a secret of 32 bytes', () => {
     const argv = ['--socket=127.0.0.1:9418', '--secret-file', secretFile('s'.repeat(length))]
     if (good) expect(serve(argv).secret).toBe('s'.repeat(length))
     else expect(complaint(() => serve(argv))).toContain('GITCACHE_SECRET')
+  })
+
+  test('also where it is given for a unix socket', () => {
+    const argv = ['--secret-file', secretFile('short')]
+    expect(complaint(() => serve(argv))).toMatch(/holds less than 32 bytes.*GITCACHE_SECRET/)
   })
 
   test('and none of it is shown', () => {

@@ -1,7 +1,8 @@
 /** What nginx and the sidecar must both have: the socket, the directory of answers, the address of reports. */
-import { existsSync } from 'node:fs'
+import { constants, existsSync } from 'node:fs'
 import path from 'node:path'
 import { isAddress, isUnixSocket } from '../address.ts'
+import { canAccess } from '../can-access.ts'
 import { canConnect } from '../can-connect.ts'
 import { readSecret } from '../config.ts'
 import { DEFAULT_DATA, one, type RawOptions } from '../options.ts'
@@ -53,12 +54,15 @@ export async function checkReach(dump: string, nginx: Nginx): Promise<Finding[]>
   return [...(await checkListens(dump)), ...checkAccess(dump, nginx)]
 }
 
-/** A socket of a sidecar that was killed stays. */
+/** A socket of a sidecar that was killed stays. What we may not open tells us nothing. */
 async function checkListens(dump: string): Promise<Finding[]> {
   const addresses = serversOf(dump).map((server) => server.replace(/^unix:/, ''))
-  const there = addresses.filter((one) => (isUnixSocket(one) ? existsSync(one) : isAddress(one)))
-  const answer = await Promise.all(there.map(canConnect))
-  return there
+  const open = await Promise.all(
+    addresses.map((one) => (isUnixSocket(one) ? canAccess(one, constants.W_OK) : isAddress(one)))
+  )
+  const asked = addresses.filter((_, i) => open[i])
+  const answer = await Promise.all(asked.map(canConnect))
+  return asked
     .filter((_, i) => !answer[i])
     .map((one) => fail(`no sidecar answers at ${one}`, 'start it, and look at what it says'))
 }

@@ -83,6 +83,11 @@ const ROWS: Row[] = [
     line: /^fail \S*other-sidecar\.sock is not there: start the sidecar/m,
   },
   {
+    name: 'a sidecar that was killed',
+    edit: `perl -MIO::Socket::UNIX -e 'IO::Socket::UNIX->new(Local => "dead.sock", Listen => 1) or die'; chmod 666 dead.sock; sed -i "s!unix:[^ ;]*sidecar.sock!unix:$PWD/dead.sock!" gitcache/gitcache-http.conf`,
+    line: /^fail no sidecar answers at \S*dead\.sock: start it/m,
+  },
+  {
     name: "a socket that nginx's user cannot open",
     edit: "sed -i 's/^user www-data/user games/' nginx.conf",
     fails: 2,
