@@ -3,7 +3,7 @@ import { mkdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import pLimit from 'p-limit'
 import { type Faults, ofRepository } from './faults.ts'
-import type { Fetches, FetchState } from './fetches.ts'
+import type { FetchQueue, FetchState } from './fetch-queue.ts'
 import { type Layout, temporaryName } from './layout.ts'
 import { exists, type FetchOutcome, type FetchSource, finishMirror, initMirror } from './mirror.ts'
 import { withResolvers } from './resolvers.ts'
@@ -57,7 +57,7 @@ export interface Makings {
 export interface MakingParts {
   dirs: Layout
   whenToMake: WhenToMake
-  measured: Fetches['measured']
+  measured: FetchQueue['measured']
   soundness: Soundness
   faults: Faults
   /** A mirror is there that was not. */

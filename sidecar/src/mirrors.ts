@@ -5,7 +5,14 @@ import type { LimitFunction } from 'p-limit'
 import type { Logger } from 'pino'
 import type { FetchRequest } from '../../njs/src/git/fetch-request.ts'
 import { type Faults, ofRepository } from './faults.ts'
-import { type FetchState, isShallow, newFetchState, openFetches } from './fetches.ts'
+import {
+  type FetchEvents,
+  type FetchState,
+  isShallow,
+  newFetchState,
+  openFetchQueue,
+} from './fetch-queue.ts'
+import { openFetches } from './fetches.ts'
 import type { GitLimit } from './git-limit.ts'
 import type { Layout } from './layout.ts'
 import {
@@ -106,7 +113,7 @@ function remembersNothing(entry: Entry): boolean {
 export function openMirrors(parts: MirrorParts): Mirrors {
   const { dirs, limit, idle, whenToMake, log, faults, metrics } = parts
   const soundness = openSoundness(dirs, faults)
-  const fetches = openFetches(limit, metrics, {
+  const on: FetchEvents = {
     grown: improveSoon,
     // Its clients may be to blame, or upstream: no fault of the machine.
     ended: ({ name }, outcome, error) =>
@@ -115,12 +122,13 @@ export function openMirrors(parts: MirrorParts): Mirrors {
         : log.info({ ...ofRepository(name), outcome, error }, 'fetch failed'),
     broken: ({ name, dir }) => soundness.suspect(name, dir),
     shallow: setShallow,
-  })
-  const { measured } = fetches
+  }
+  const queue = openFetchQueue(limit, metrics, on)
+  const fetches = openFetches(limit, queue, on)
   const makings = openMakings({
     dirs,
     whenToMake,
-    measured,
+    measured: queue.measured,
     soundness,
     faults,
     made: improveSoon,

@@ -4,8 +4,9 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { emptyRequest } from '../../njs/src/git/fetch-request.ts'
-import { newFetchState, openFetches } from '../../sidecar/src/fetches.ts'
-import { gitLimit } from '../../sidecar/src/git-limit.ts'
+import { newFetchState, openFetchQueue } from '../../sidecar/src/fetch-queue.ts'
+import { openFetches } from '../../sidecar/src/fetches.ts'
+import { type GitLimit, gitLimit } from '../../sidecar/src/git-limit.ts'
 import { createMetrics } from '../../sidecar/src/metrics.ts'
 import { fetchRefs, initMirror, NAME_FILE } from '../../sidecar/src/mirror.ts'
 import { placeOf } from '../../sidecar/src/mirror-places.ts'
@@ -29,10 +30,15 @@ const source = fetchSource(port, 'upstream.git')
 const name = { upstream: 'http://u', vhost: '', repository: '/a', format: 'sha1' as const }
 const on = { grown: () => {}, ended: () => {}, broken: () => {}, shallow: () => {} }
 
+function open(limit: GitLimit) {
+  const queue = openFetchQueue(limit, createMetrics({ git: '' }), on)
+  return { queue, fetches: openFetches(limit, queue, on) }
+}
+
 test('of many checkouts at once of what a mirror lacks, upstream answers one itself', async () => {
   const dir = path.join(work.dir, 'straight.git')
   await initMirror('sha1', dir)
-  const fetches = openFetches(gitLimit(2, 100), createMetrics({ git: '' }), on)
+  const { fetches } = open(gitLimit(2, 100))
   const state = newFetchState(name, dir)
   let straight = 0
   const ask = async () => {
@@ -58,7 +64,7 @@ test('what a mirror has is not asked of upstream, and refs come behind each time
   const dir = path.join(work.dir, 'has.git')
   await initMirror('sha1', dir)
   expect((await fetchRefs(dir, source)).outcome).toBe('ok')
-  const fetches = openFetches(gitLimit(2, 100), createMetrics({ git: '' }), on)
+  const { fetches } = open(gitLimit(2, 100))
   const state = newFetchState(name, dir)
   const wants = [oidOf(upstream, 'main')]
   const request = { ...emptyRequest(2), wants, deepen: 'deepen 1', done: true }
@@ -85,7 +91,7 @@ test('a fetch for which there was no place is not the last of its mirror', async
   const dir = path.join(work.dir, 'busy.git')
   await initMirror('sha1', dir)
   const limit = gitLimit(1, 0)
-  const fetches = openFetches(limit, createMetrics({ git: '' }), on)
+  const { queue } = open(limit)
   const state = newFetchState(name, dir)
   let release = () => {}
   const taken = limit.fetch(
@@ -93,15 +99,15 @@ test('a fetch for which there was no place is not the last of its mirror', async
     'others',
     () => new Promise<void>((resolve) => (release = resolve))
   )
-  await expect(fetches.shared(state, source, [])).rejects.toMatchObject({ reason: 'busy' })
+  await expect(queue.shared(state, source, [])).rejects.toMatchObject({ reason: 'busy' })
   release()
   await taken
   await sleep(0)
-  expect(await fetches.shared(state, source, [])).toBe('ok')
+  expect(await queue.shared(state, source, [])).toBe('ok')
   expect(oidOf(dir, 'main')).toBe(oidOf(upstream, 'main'))
   // Nothing of it is left: another fetch is another one.
   const before = asked
-  expect(await fetches.shared(state, source, [])).toBe('ok')
+  expect(await queue.shared(state, source, [])).toBe('ok')
   expect(asked).toBe(before + 1)
 })
 

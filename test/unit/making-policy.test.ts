@@ -2,7 +2,7 @@
 import { mkdirSync } from 'node:fs'
 import path from 'node:path'
 import { afterAll, afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { newFetchState } from '../../sidecar/src/fetches.ts'
+import { newFetchState } from '../../sidecar/src/fetch-queue.ts'
 import { newMakingState, openMakings, type WhenToMake } from '../../sidecar/src/makings.ts'
 import type { FetchOutcome } from '../../sidecar/src/mirror.ts'
 import { openSoundness } from '../../sidecar/src/soundness.ts'

@@ -4,7 +4,8 @@ import { createServer } from 'node:http'
 import path from 'node:path'
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest'
 import { emptyRequest } from '../../njs/src/git/fetch-request.ts'
-import { newFetchState, openFetches } from '../../sidecar/src/fetches.ts'
+import { newFetchState, openFetchQueue } from '../../sidecar/src/fetch-queue.ts'
+import { openFetches } from '../../sidecar/src/fetches.ts'
 import { gitLimit } from '../../sidecar/src/git-limit.ts'
 import { createMetrics } from '../../sidecar/src/metrics.ts'
 import { fetchRefs, finishMirror, initMirror } from '../../sidecar/src/mirror.ts'
@@ -65,7 +66,7 @@ async function setUp() {
       seen.looks += 1
     })
   const counted = Object.assign(limit.bind(null), limit, { look })
-  const fetches = openFetches(counted, createMetrics({ git: '' }), on)
+  const fetches = openFetches(counted, openFetchQueue(counted, createMetrics({ git: '' }), on), on)
   const state = newFetchState(name, dir)
   const bringIn = (want: string, filter: string | null = null) =>
     fetches.bringIn(state, source, { ...emptyRequest(2), wants: [want], filter, done: true }, [])
