@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { errors } from 'undici'
 import { askTags } from '../../njs/src/git/authorize.ts'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
-import { SERVICE } from '../../njs/src/git/classify.ts'
+import { isOfType, SERVICE } from '../../njs/src/git/classify.ts'
 import { INFINITE_DEPTH, isStorable, isWhole } from '../../njs/src/git/fetch-request.ts'
 import { type Checked, check } from './cold-check.ts'
 import { asPass, ofRepository } from './faults.ts'
@@ -131,7 +131,8 @@ async function ask(work: Work): Promise<UpstreamAnswer | Overloaded> {
   }
   // Its words are for the leader alone: nginx asks again for him, and the next who waits leads.
   const plain = answer.headers['content-encoding'] === undefined
-  if (status !== 200 || !plain || answer.headers['content-type'] !== SERVICE.answerType) {
+  const type = String(answer.headers['content-type'] ?? '')
+  if (status !== 200 || !plain || !isOfType(SERVICE.answerType, type)) {
     source.kill()
     throw new Pass('refused', `upstream: ${status}`)
   }

@@ -125,7 +125,7 @@ export function serveConfig(raw: RawOptions): Config {
   const { caFile, clientCert, clientKey, proxy, ...settings } = result.data
   const reach = { caFile, clientCert, clientKey, proxy }
   const config = { ...settings, secret, upstreams: readUpstreams(raw.upstream ?? [], reach) }
-  if (one(raw, 'secret-file') !== undefined && secret.length < MIN_SECRET) {
+  if (one(raw, 'secret-file') !== undefined && Buffer.byteLength(secret) < MIN_SECRET) {
     throw new UserError(
       'GITCACHE_SECRET',
       `--secret-file ${one(raw, 'secret-file')} holds less than ${MIN_SECRET} bytes`,

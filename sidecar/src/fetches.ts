@@ -33,8 +33,6 @@ export interface Fetches {
   ): Promise<boolean>
 }
 
-/** Detail of a pass. */
-export const A_TAG = 'a tag'
 /** Up to so many are fetched by id first; with more, refs have most of them. */
 const FEW = 4
 /** Of a mirror up to this size a checkout is made by upstream as quickly as by us. Bytes. */
@@ -109,7 +107,7 @@ export function openFetches(
       throw new Pass(isShallow(state) ? 'shallow-upstream' : 'not-in-mirror')
     }
     if (lacks.tags) {
-      throw new Pass('not-in-mirror', A_TAG)
+      throw new Pass('tag-state', 'upstream does not give a tag of it')
     }
     if (lacks.oids.length > 0 && !isById) {
       await sharedTwice(state, source, lacks.oids)

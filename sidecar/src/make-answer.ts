@@ -4,7 +4,6 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type FetchRequest, isStorable, isWhole } from '../../njs/src/git/fetch-request.ts'
 import { answerFromUpstream } from './cold.ts'
 import type { Config } from './config.ts'
-import { A_TAG } from './fetches.ts'
 import type { Commit } from './jobs.ts'
 import { discard } from './layout.ts'
 import { siteOf } from './mirror.ts'
@@ -80,19 +79,15 @@ async function update(
     await answerFromMirror(parts, mirror, work, commit)
   } catch (error) {
     if (error instanceof Overloaded) return askAllTheSame(parts, work, commit, error)
+    if (!(error instanceof Pass)) throw error
     // What the mirror cannot give, upstream makes once, and not for each of those who wait.
-    if (isNotInMirror(error)) return askOnce()
-    if (!(error instanceof Pass && error.reason === 'busy')) throw error
+    if (error.reason === 'not-in-mirror') return askOnce()
+    if (error.reason !== 'busy') throw error
     const isOnce = !isAwaited() && !parts.turnedAway.has(work.key)
     parts.turnedAway.set(work.key, true)
     if (isOnce) throw error
     return askOnce()
   }
-}
-
-/** A tag that upstream does not give is in no answer of its either. */
-function isNotInMirror(error: unknown): boolean {
-  return error instanceof Pass && error.reason === 'not-in-mirror' && error.detail !== A_TAG
 }
 
 /**
@@ -111,7 +106,12 @@ async function askAllTheSame(
     throw error
   }
   const { promise, resolve } = withResolvers<boolean>()
-  if (known === undefined) parts.answering.set(site, promise)
+  if (known === undefined) {
+    // As long as it takes, and then a while.
+    parts.answering.set(site, promise, { ttl: 0 })
+    promise.then(() => parts.answering.set(site, promise))
+  }
+  // By its first word it is known that upstream answers.
   const heard: Commit = {
     ...commit,
     first: (job) => {
@@ -120,7 +120,7 @@ async function askAllTheSame(
     },
   }
   try {
-    // The fetch was tried twice.
+    // Our fetch was the first try.
     await discard(await answerFromUpstream(parts, { ...work, retries: false }, heard))
   } catch (refused) {
     resolve(!(refused instanceof Overloaded))

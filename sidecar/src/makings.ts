@@ -127,8 +127,15 @@ export function openMakings(parts: MakingParts): Makings {
       if (outcome === 'shallow') parts.shallow(state)
       // Clients whom upstream refuses put nothing off.
       if (outcome === 'abandoned') return
-      state.failures = outcome === 'ok' ? 0 : state.failures + 1
-      state.notBefore = state.failures === 0 ? 0 : Date.now() + patienceAfter(state.failures)
+      const now = Date.now()
+      if (outcome === 'ok') {
+        state.failures = 0
+        state.notBefore = 0
+        // Of several that fail at once, as of clones on a full disk, one counts.
+      } else if (now >= state.notBefore) {
+        state.failures += 1
+        state.notBefore = now + patienceAfter(state.failures)
+      }
       if (outcome === 'ok') parts.made(state)
     })
   }

@@ -58,7 +58,7 @@ export type FetchOutcome = 'ok' | 'shallow' | 'overloaded' | 'silent' | 'broken'
 
 export interface Fetched {
   outcome: FetchOutcome
-  /** Of git's own words why it failed; upstream's may name a client. */
+  /** Why it failed, in git's own words: upstream's may name a client. */
   words: string
 }
 
@@ -235,7 +235,9 @@ const MAX_WORDS = 300
 function complaints(stderr: string): string {
   const lines = ownWords(stderr).split(/[\r\n]+/)
   const said = lines.filter((line) => /^(?:fatal|error|warning): /.test(line))
-  return said.join('; ').slice(-MAX_WORDS)
+  // What follows an ERR is upstream's.
+  const own = said.map((line) => line.replace(/^(fatal: remote error):.*/, '$1'))
+  return own.join('; ').slice(-MAX_WORDS)
 }
 
 /** Without upstream's, which are not about this mirror. */

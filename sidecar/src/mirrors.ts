@@ -188,6 +188,8 @@ export function openMirrors(parts: MirrorParts): Mirrors {
 
   function setShallow(state: FetchState): void {
     state.shallow = Date.now()
+    // It has more than upstream gives.
+    soundness.discard(state.dir).catch((error) => faults('GITCACHE_STORE', error))
     parts.shallow(state.name.repository)
   }
 

@@ -148,7 +148,7 @@ async function readOrder(message: IncomingMessage, secret: string): Promise<{ or
     throw new WrongOrder(`an order of ${names.join(', ')}`)
   }
   // A client may call himself so where Host is his: upstream would be asked under its own name.
-  if (message.headers.host === SIDECAR_HOST && order.vhost.split(' ').includes(SIDECAR_HOST)) {
+  if (message.headers.host === SIDECAR_HOST && order.vhost.includes(SIDECAR_HOST)) {
     throw new Pass('unreachable', 'Host is the name of the sidecar')
   }
   return { order }

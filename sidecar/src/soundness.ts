@@ -1,5 +1,6 @@
 /** Which mirrors may be used: what an earlier life left is read once, what git stumbles over again. */
 import pLimit from 'p-limit'
+import { canAccess } from './can-access.ts'
 import { type Faults, ofRepository } from './faults.ts'
 import type { Layout } from './layout.ts'
 import { isConnected, type MirrorName } from './mirror.ts'
@@ -57,7 +58,8 @@ export function openSoundness(dirs: Layout, faults: Faults): Soundness {
   }
 
   async function keptIf(name: MirrorName, dir: string, good: boolean): Promise<boolean> {
-    if (!good) {
+    // What was purged meanwhile was not damaged.
+    if (!good && (await canAccess(dir))) {
       const why = 'it does not hold what it should'
       faults('GITCACHE_MIRROR_DAMAGED', why, ofRepository(name))
       await discard(dir)

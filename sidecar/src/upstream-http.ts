@@ -7,7 +7,7 @@ import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import { gunzipSync } from 'node:zlib'
 import { Agent, buildConnector, type Dispatcher, errors, Pool, ProxyAgent, request } from 'undici'
 import type { Upstream as Asked } from '../../njs/src/git/authorize.ts'
-import { SERVICE } from '../../njs/src/git/classify.ts'
+import { isOfType, SERVICE } from '../../njs/src/git/classify.ts'
 import type { PktSource } from '../../njs/src/git/pkt-line.ts'
 import { forwardedHeaders } from './credentials.ts'
 import type { AnswerSource } from './job.ts'
@@ -143,7 +143,7 @@ export function askUpstream(
       await setImmediate()
       if (answer.statusCode !== 200) return answer.statusCode
       const type = method === 'GET' ? SERVICE.advertisedType : SERVICE.answerType
-      const isOfGit = answer.headers['content-type'] === type
+      const isOfGit = isOfType(type, String(answer.headers['content-type'] ?? ''))
       return bytes === null || !isOfGit ? null : decode(bytes, answer.headers['content-encoding'])
     } catch {
       return 504
@@ -228,8 +228,7 @@ async function* gathered(
       if (size > GATHER_FROM && next.value.length < FULL_PIECE) await sleep(GATHER_FOR)
     }
   } catch (error) {
-    // What has begun was reached.
-    throw new Pass(size === 0 ? 'unreachable' : 'broken-off', String(error))
+    throw new Pass('broken-off', String(error))
   }
 }
 

@@ -312,7 +312,12 @@ describe('what nginx gives to no nested location', () => {
       'proxy_set_header X-Tenant $1;',
       '$1 in `proxy_set_header X-Tenant $1`',
     ],
-    ['a group of server_name', '', 'set $tenant $2;', '$2 in `set $tenant $2`'],
+    [
+      'a group of server_name',
+      '',
+      'set $tenant $2; proxy_set_header X-Tenant $tenant;',
+      '$2 in `set $tenant $2`',
+    ],
     [
       'a map on a group',
       'map $1 $realm { private x; default off; }',
@@ -328,6 +333,12 @@ describe('what nginx gives to no nested location', () => {
     [
       'a map on the path, to its end',
       'map $uri $s { ~^/b/.*/git-upload-pack$ ""; }',
+      'auth_basic $s;',
+      '$uri in `map $uri $s`',
+    ],
+    [
+      'a map on what follows the repository',
+      'map $uri $s { ~^/b/[^/]+/(info/refs|git-upload-pack) x; }',
       'auth_basic $s;',
       '$uri in `map $uri $s`',
     ],
@@ -386,6 +397,10 @@ describe('what nginx gives to no nested location', () => {
     ['^(.*)$ $1', 0],
     ['^/(?<all>.*)$ /git/$all', 1],
     ['^/(*UTF8)x /y', 0],
+    ['(?i)^/(.*)$ /git/$1', 1],
+    [String.raw`^/(.+?)(?:\.git)?/(info/refs|git-upload-pack)$ /$1.git/$2`, 1],
+    ['^(.*)$ https://$host$1', 0],
+    ['^(.*)$ $scheme://$host$1', 0],
   ])("the server's rewrite %s is done twice: %i", (rewrite, times) => {
     const texts = found(RIGHT.replace('# here', () => `rewrite ${rewrite};`))
     expect(texts.map(({ text }) => text)).toEqual(
@@ -403,6 +418,12 @@ describe('what nginx gives to no nested location', () => {
       'a map by the beginning of the path',
       'map $uri $s { default ""; ~^/b/ x; }',
       'auth_basic $s;',
+    ],
+    ['a set that nothing uses', '', 'set $a $uri; set $b $1;'],
+    [
+      'a header of http that the server has anew',
+      'proxy_set_header X-P $uri;',
+      'proxy_set_header X-A b;',
     ],
     ['a map that nothing uses', 'map $1 $s { default ""; }', ''],
     ['a log', 'map $uri $s { /b ""; }', 'access_log /dev/null combined if=$s;'],

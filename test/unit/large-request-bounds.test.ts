@@ -1,5 +1,4 @@
 /** Requests that the sidecar reads itself: a yes that grows old, tickets, and bodies that are too large. */
-
 import { createServer, type IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import { gzipSync } from 'node:zlib'

@@ -3,7 +3,9 @@ import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import path from 'node:path'
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest'
+import { SERVICE } from '../../njs/src/git/classify.ts'
 import { emptyRequest } from '../../njs/src/git/fetch-request.ts'
+import { pktLine } from '../../njs/src/git/pkt-line.ts'
 import { newFetchState, openFetchQueue } from '../../sidecar/src/fetch-queue.ts'
 import { openFetches } from '../../sidecar/src/fetches.ts'
 import { gitLimit } from '../../sidecar/src/git-limit.ts'
@@ -19,12 +21,17 @@ const work = scratch()
 const upstream = path.join(work.dir, 'upstream.git')
 const backend = gitBackend(work.dir)
 /** What upstream does, and how many gits have asked it since. */
-let does: 'answers' | 'is slow' | 'refuses' | 'hangs' | 'waits' = 'answers'
+let does: 'answers' | 'is slow' | 'refuses' | 'greets' | 'hangs' | 'waits' = 'answers'
 let asked = 0
 let goOn = () => {}
 const server = createServer((request, response) => {
   if (request.url?.includes('info/refs')) asked += 1
   if (does === 'refuses') response.writeHead(503).end()
+  if (does === 'greets') {
+    response.setHeader('content-type', SERVICE.advertisedType)
+    const line = pktLine('# service=git-upload-pack\n')
+    response.end(`${line}0000${pktLine('ERR Hello alice, ghp_secret is over\n')}`)
+  }
   const answer = () => backend.emit('request', request, response)
   if (does === 'answers') answer()
   if (does === 'is slow') setTimeout(answer, 600)
@@ -145,6 +152,12 @@ test('upstream is overloaded: each fetch is tried twice, and all who wait are to
   }
   // Who shared another's fetch is in one more; they come in waves, as git has looked for them.
   expect(asked).toBeLessThan(waiting.length / 2)
+})
+
+test("upstream's own words, which may name a client, are in no log", async () => {
+  const { dir } = await setUp()
+  does = 'greets'
+  expect(await fetchRefs(dir, source)).toEqual({ outcome: 'failed', words: 'fatal: remote error' })
 })
 
 test('upstream is silent: the fetch is ended, and it is known why', async () => {

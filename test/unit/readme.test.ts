@@ -37,7 +37,7 @@ test('the README has each code that is said', () => {
   expect([...codes].filter((code) => !readme.includes(`\`${code}\``))).toEqual([])
 })
 
-test('the README has each setting, its default, and each metric', () => {
+test('the README has the defaults of the options that it lists, each setting of nginx, each metric', () => {
   const readme = read('README.md')
   for (const [name, { default: value }] of Object.entries(
     OPTIONS as Record<string, { default?: string }>

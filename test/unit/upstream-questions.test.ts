@@ -86,6 +86,12 @@ test.each(['text/plain', SERVICE.contentType, ''])(
   }
 )
 
+test('a type with parameters is the same', async () => {
+  const type = `${SERVICE.answerType.toUpperCase()}; charset=utf-8`
+  answer = (response) => response.setHeader('content-type', type).end('0000')
+  expect(await asked().probe('0000')).toBe('0000')
+})
+
 test('an advertisement has a type of its own', async () => {
   answer = (response) => response.end('0000')
   expect(await asked().advertisement()).toBeNull()

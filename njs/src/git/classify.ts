@@ -32,6 +32,15 @@ export const SERVICE: Service = {
   advertisedType: 'application/x-git-upload-pack-advertisement',
 }
 
+/** Whether a Content-Type says so; with parameters it says the same. RFC 9110, 8.3.1. */
+export function isOfType(type: string, given: string | undefined): boolean {
+  return given === type || (given !== undefined && mediaType(given) === type)
+}
+
+function mediaType(given: string): string {
+  return (given.split(';')[0] as string).trim().toLowerCase()
+}
+
 /** Null where the body is to be read, else the reason to pass. */
 export function refuseHead(head: RequestHead): Reason | null {
   if (head.method !== SERVICE.method) {

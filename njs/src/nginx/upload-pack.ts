@@ -171,7 +171,8 @@ async function answer(
   }
   const state = await prepare(r, asked, key, verdict)
   // Tags were pushed while upstream counted: who has waited meets the others under the key of now.
-  if (!isAgain && state.state === 'pass' && state.reason === 'tag-state') {
+  const isYoung = Date.now() - begun < MAX_YES_AGE
+  if (!isAgain && isYoung && state.state === 'pass' && state.reason === 'tag-state') {
     return answer(r, asked, request, true)
   }
   const isAnswer = state.state === 'ready' || state.state === 'stream'

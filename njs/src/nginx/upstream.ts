@@ -2,7 +2,7 @@
 import type { Told } from '../act.ts'
 import { bufferSource, decoded, encodedAs } from '../bytes.ts'
 import { authorize, type Upstream, type Verdict } from '../git/authorize.ts'
-import { SERVICE } from '../git/classify.ts'
+import { isOfType, SERVICE } from '../git/classify.ts'
 import type { FetchRequest } from '../git/fetch-request.ts'
 import type { PktSource } from '../git/pkt-line.ts'
 import { endWatch, isOver, MAX_ANSWER, startWatch } from './bounded.ts'
@@ -87,7 +87,7 @@ async function ask(
 /** A file that a client has put there may have the bytes of a yes, and not the type. */
 function isOfGit(reply: NginxReply, isAdvertised: boolean): boolean {
   const type = isAdvertised ? SERVICE.advertisedType : SERVICE.answerType
-  return reply.headersOut['Content-Type'] === type
+  return isOfType(type, reply.headersOut['Content-Type'] as string | undefined)
 }
 
 /** Of the connection, or nginx's own. */

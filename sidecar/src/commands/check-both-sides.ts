@@ -111,8 +111,9 @@ function packsOf(dump: string): string[] {
 
 /** By `set`, or as the default of a map. */
 function valuesOf(dump: string, name: string): string[] {
-  const pattern = new RegExp(`\\$${name}(?:\\s*\\{\\s*default)?\\s+["']?([^\\s"';]+)`, 'g')
-  return [...dump.matchAll(pattern)].map((match) => match[1] ?? '')
+  const value = '(?:"([^"]*)"|\'([^\']*)\'|([^\\s"\';{]+))'
+  const pattern = new RegExp(`\\$${name}(?:\\s*\\{\\s*default)?\\s+${value}`, 'g')
+  return [...dump.matchAll(pattern)].map(([, a, b, c]) => a ?? b ?? c ?? '')
 }
 
 function reach(name: string, file: string, access: '-w' | '-x', fix: string): Finding {

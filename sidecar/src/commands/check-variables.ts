@@ -39,54 +39,77 @@ function checkUses(place: Place): Finding[] {
     )
 }
 
-/** What stands there itself, and what the maps behind it are made of. */
+/** What stands there itself, and what the maps and sets behind it are made of. */
 function usesOf(place: Place): Use[] {
-  const server = place.find(({ name }) => name === 'server')
-  const inherited = place.flatMap(({ block }) =>
-    (block ?? []).filter(({ name }) => INHERITED.test(name))
-  )
-  // A `set` in an `if` may have the groups of its condition.
-  const own = [...inherited, ...directivesOf(server, 'set')]
-  const direct = own.flatMap(({ name, args }) => {
-    const values = name === 'set' || name === 'auth_request_set' ? args.slice(1) : args
-    const text = [name, ...args].join(' ')
-    return namesIn(values.join(' ')).map((used): Use => ({ name: used, text, rows: null }))
+  const direct = inherited(place).flatMap(({ name, args }) => {
+    const values = name === 'auth_request_set' ? args.slice(1) : args
+    return usesIn(values.join(' '), [name, ...args].join(' '), null)
   })
-  return [...direct, ...behindMaps(place, new Set(direct.map(({ name }) => name)))]
+  return [...direct, ...behind(place, direct)]
 }
 
-function behindMaps(place: Place, used: ReadonlySet<string>): Use[] {
-  const http = place.find(({ name }) => name === 'http')
-  const maps = directivesOf(http, 'map')
+/** Of each name the innermost level that has one counts. */
+function inherited(place: Place): Directive[] {
+  const all = place.flatMap(({ block }) => block ?? [])
+  const names = new Set(all.map(({ name }) => name).filter((name) => INHERITED.test(name)))
+  return [...names].flatMap((name) => {
+    const level = place.findLast((block) => directivesOf(block, name).length > 0)
+    return directivesOf(level, name)
+  })
+}
+
+function usesIn(value: string, text: string, rows: Directive[] | null): Use[] {
+  return namesIn(value).map((name) => ({ name, text, rows }))
+}
+
+/** What gives a variable its value. */
+interface Definition {
+  name: string
+  uses: Use[]
+}
+
+function behind(place: Place, direct: readonly Use[]): Use[] {
+  const names = new Set([...SETTINGS.keys(), ...direct.map(({ name }) => `$${name}`)])
+  let left = definitionsOf(place)
   const found: Use[] = []
-  const seen = new Set<Directive>()
-  const names = new Set(used)
-  const isUsed = ({ args: [, name = ''] }: Directive) =>
-    names.has(name.slice(1)) || SETTINGS.has(name)
-  for (let more = maps.filter(isUsed); more.length > 0; ) {
-    for (const map of more) {
-      seen.add(map)
-      const text = `map ${map.args.join(' ')}`
-      const rows = map.block ?? []
-      for (const name of namesIn(map.args[0] ?? '')) {
-        names.add(name)
-        found.push({ name, text, rows })
-      }
-      // Groups in a row's value are those of its own expression.
-      for (const name of rows.flatMap(({ args }) => namesIn(args.join(' ')))) {
-        if (CAPTURE.test(name)) continue
-        names.add(name)
-        found.push({ name, text, rows: null })
-      }
-    }
-    more = maps.filter((map) => !seen.has(map) && isUsed(map))
+  for (let more = left.filter(({ name }) => names.has(name)); more.length > 0; ) {
+    left = left.filter((one) => !more.includes(one))
+    const uses = more.flatMap((one) => one.uses)
+    for (const { name } of uses) names.add(`$${name}`)
+    found.push(...uses)
+    more = left.filter(({ name }) => names.has(name))
   }
   return found
 }
 
+/** A `set` in an `if` may have the groups of its condition. */
+function definitionsOf(place: Place): Definition[] {
+  const http = place.find(({ name }) => name === 'http')
+  const server = place.find(({ name }) => name === 'server')
+  const maps = directivesOf(http, 'map').map(({ args, block }) => {
+    const [source = '', name = ''] = args
+    const text = `map ${args.join(' ')}`
+    const rows = block ?? []
+    // Groups in a row's value are those of its own expression.
+    const values = rows
+      .flatMap((row) => usesIn(row.args.join(' '), text, null))
+      .filter((use) => !CAPTURE.test(use.name))
+    return { name, uses: [...usesIn(source, text, rows), ...values] }
+  })
+  const sets = directivesOf(server, 'set').map(({ args: [name = '', value = ''] }) => ({
+    name,
+    uses: usesIn(value, `set ${name} ${value}`, null),
+  }))
+  return [...maps, ...sets]
+}
+
+/** In what follows the repository, or by looking ahead, an expression may see the path inside. */
+const SEES_THE_END = /[$]|\\[zZ]|\(\?[=!<]|upload-pack/
+
 /** The paths inside begin as the client's, and go on in another way. */
 function holds(rows: Directive[] | null): boolean {
-  return rows?.every(({ name }) => isWord(name) || /^~\*?\^[^$]*$/.test(name)) ?? false
+  const begins = (name: string) => /^~\*?\^/.test(name) && !SEES_THE_END.test(name)
+  return rows?.every(({ name }) => isWord(name) || begins(name)) ?? false
 }
 
 function isWord(name: string): boolean {
@@ -109,15 +132,12 @@ function checkProxyNames(place: Place): Finding[] {
     )
 }
 
-/** Any path of a repository, for a group of an expression. */
-const SOME_PATH = 'o/r.git/git-upload-pack'
-
 /** What is rewritten once without the include is rewritten in each of the locations inside. */
 function checkRewrites(place: Place): Finding[] {
   const server = place.find(({ name }) => name === 'server')
   return [server, ...directivesOf(server, 'if')]
     .flatMap((block) => directivesOf(block, 'rewrite'))
-    .filter(({ args }) => !/^(?:redirect|permanent)$/.test(args[2] ?? '') && isAnotherAgain(args))
+    .filter(({ args }) => !isRedirect(args) && isAnotherAgain(args))
     .map(({ args }) =>
       fail(
         `\`rewrite ${args.join(' ')}\` of the server is done again on its own result in ${nameOf(place)}`,
@@ -126,14 +146,38 @@ function checkRewrites(place: Place): Finding[] {
     )
 }
 
+function isRedirect([, replacement = '', flag = '']: string[]): boolean {
+  return /^(?:redirect|permanent)$/.test(flag) || /^(?:https?:\/\/|\$scheme)/.test(replacement)
+}
+
+const PATHS_OF_ONE = ['/o/r.git/git-upload-pack', '/o/r/git-upload-pack']
+/** For a group of an expression that has another beginning. */
+const SOME_PATH = 'o/r.git/git-upload-pack'
+
 function isAnotherAgain([pattern = '', replacement = '']: string[]): boolean {
-  const once = replacement.replace(/\$\{?\w+\}?/g, SOME_PATH).replace(/\/{2,}/g, '/')
-  try {
-    const match = new RegExp(pattern).exec(once)
-    const value = (_: string, group: string) => match?.[Number(group)] ?? ''
-    return match !== null && replacement.replace(/\$\{?([0-9])\}?/g, value) !== once
-  } catch {
-    // An expression of PCRE's that JavaScript does not know.
+  const expression = compiled(pattern)
+  if (expression === null) {
     return false
+  }
+  const apply = (path: string) => {
+    const match = expression.exec(path)
+    const value = (_: string, name: string) => match?.[Number(name)] ?? match?.groups?.[name] ?? ''
+    return match === null ? path : replacement.replace(/\$\{?(\w+)\}?/g, value)
+  }
+  const known = PATHS_OF_ONE.filter((path) => expression.test(path)).map(apply)
+  const other = replacement.replace(/\$\{?\w+\}?/g, SOME_PATH).replace(/\/{2,}/g, '/')
+  const rewritten = known.length > 0 ? known : [other]
+  return rewritten
+    .flatMap((path) => [path, path.replace(/(?=\/git-upload-pack$)/, '/_gitcache/main')])
+    .some((path) => apply(path) !== path)
+}
+
+/** Null of one of PCRE's that JavaScript does not know. */
+function compiled(pattern: string): RegExp | null {
+  const [, insensitive, rest = ''] = /^(\(\?i\))?([\s\S]*)$/.exec(pattern) ?? []
+  try {
+    return new RegExp(rest, insensitive === undefined ? '' : 'i')
+  } catch {
+    return null
   }
 }
