@@ -3,6 +3,7 @@
  * whoever asks: here it is said who leads, and what becomes of those who wait; `make-answer.ts` makes it.
  */
 import type { IncomingHttpHeaders } from 'node:http'
+import { protocolFamily } from '../../njs/src/git/classify.ts'
 import type { Reason } from '../../njs/src/git/reasons.ts'
 import { type FaultCode, ofRepository } from './faults.ts'
 import type { Job } from './job.ts'
@@ -84,6 +85,9 @@ export function openAnswers(parts: Parts): Answers {
 
   async function lead(order: LeadOrder, headers: IncomingHttpHeaders): Promise<State> {
     const work = readLeadOrder(config, order, headers)
+    // The operator's nginx speaks another version to upstream: its probe shows what that answers.
+    const spoken = protocolFamily(String(headers['git-protocol'] ?? ''))
+    if (spoken !== work.request.family) return { state: 'probe' }
     return inTime(leadUnprobed(work), config.maxWait * 1000)
   }
 

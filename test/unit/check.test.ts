@@ -438,6 +438,37 @@ describe('what nginx gives to no nested location', () => {
     expect(texts).toEqual([])
   })
 
+  test.each([
+    ['js_body_filter', 'fail', 'js_body_filter x.y;'],
+    ['js_header_filter', 'warn', 'js_header_filter x.y;'],
+    ['alias', 'fail', 'alias /srv/;'],
+    ['a length', 'fail', 'proxy_set_header Content-Length $content_length;'],
+    ['Lua', 'warn', 'access_by_lua_file /x.lua;'],
+  ])('%s beside the include: %s', (_, level, directive) => {
+    const dump = RIGHT.replace('proxy_pass http://forge;', `${directive} $&`)
+    expect(found(dump).map((finding) => finding.level)).toEqual([level])
+    const elsewhere = RIGHT.replace('# here', `location ^~ /x/ { ${directive} }`)
+    expect(found(elsewhere)).toEqual([])
+  })
+
+  test.each([
+    ['server a; server b;', 1],
+    ['server a max_fails=0; server b;', 1],
+    ['server a max_fails=0; server b max_fails=0;', 0],
+    ['server a;', 0],
+  ])('upstream with %s: warned of %i times', (servers, times) => {
+    const texts = found(RIGHT.replace('server 10.0.0.5:3000;', servers)).map(({ text }) => text)
+    expect(texts).toEqual(times === 0 ? [] : [expect.stringContaining('has several servers')])
+  })
+
+  test.each([
+    ['if ($uri !~ "^/[^/_]+/(info/refs|git-upload-pack)$") { return 404; }', 1],
+    ['if ($uri ~ "^/private/") { return 403; }', 0],
+    ['if ($request_uri ~ "git-upload-pack$") { return 403; }', 0],
+  ])('%s is asked again: %i', (condition, times) => {
+    expect(found(RIGHT.replace('# here', () => condition))).toHaveLength(times)
+  })
+
   test('two fixed Hosts of one upstream want a $gitcache_vhost each', () => {
     const at = (host: string, vhost: string) =>
       `server { listen 8${host.length}; set $gitcache_upstream http://forge; set $gitcache_vhost "${vhost}"; location / { proxy_set_header Host ${host}; proxy_pass http://forge; include gitcache/gitcache-location.conf; } }\n`

@@ -75,6 +75,8 @@ const says =
   (status: number, headers = {}): Answer =>
   (response) =>
     response.writeHead(status, headers).end()
+/** As nginx forwards it to upstream, and to us. */
+const SPEAKS_V2 = { 'git-protocol': 'version=2' }
 /** A head, and words without end. */
 const endless =
   (status: number, headers = {}): Answer =>
@@ -86,15 +88,24 @@ describe('who was not probed', () => {
     answers = [(response, body) => setTimeout(() => good(response, body), 200)]
     const one = sidecar()
     const all = await Promise.all(
-      [1, 2, 3, 4].map(() => word(one.answers.lead(leadFor(depth1), {})))
+      [1, 2, 3, 4].map(() => word(one.answers.lead(leadFor(depth1), SPEAKS_V2)))
     )
     expect([asked, all.sort()]).toEqual([1, ['miss', 'probe', 'probe', 'probe']])
   })
 
+  test.each([undefined, '', 'version=1'])(
+    'is probed where nginx says Git-Protocol %j to upstream',
+    async (said) => {
+      const headers = said === undefined ? {} : { 'git-protocol': said }
+      expect(await word(sidecar().answers.lead(leadFor(depth1), headers))).toBe('probe')
+      expect(asked).toBe(0)
+    }
+  )
+
   test('is not told that upstream is shallow', async () => {
     const one = sidecar()
     one.mirrors.setShallow(NAME)
-    expect(await word(one.answers.lead(leadFor(depth1), {}))).toBe('probe')
+    expect(await word(one.answers.lead(leadFor(depth1), SPEAKS_V2))).toBe('probe')
     expect(await word(one.answers.prepare(orderFor(depth1), {}))).toBe('shallow-upstream')
     expect(asked).toBe(0)
   })
@@ -103,7 +114,9 @@ describe('who was not probed', () => {
     const one = sidecar()
     const seed = one.mirrors.adopt(NAME, {} as never)
     const soon = sleep(2000, 'waits')
-    expect(await Promise.race([word(one.answers.lead(leadFor(clone), {})), soon])).toBe('probe')
+    expect(await Promise.race([word(one.answers.lead(leadFor(clone), SPEAKS_V2)), soon])).toBe(
+      'probe'
+    )
     seed?.(null)
   })
 
@@ -111,7 +124,7 @@ describe('who was not probed', () => {
     'is probed where upstream says %i, which is not asked again for him',
     async (status) => {
       answers = [says(status)]
-      expect(await word(sidecar().answers.lead(leadFor(depth1), {}))).toBe('probe')
+      expect(await word(sidecar().answers.lead(leadFor(depth1), SPEAKS_V2))).toBe('probe')
       expect(asked).toBe(1)
     }
   )
@@ -119,7 +132,7 @@ describe('who was not probed', () => {
   test('is probed at once until an upstream that wants to be left alone has been', async () => {
     answers = [says(429, { 'retry-after': '1' }), good]
     const one = sidecar()
-    const lead = () => word(one.answers.lead(leadFor(depth1), {}))
+    const lead = () => word(one.answers.lead(leadFor(depth1), SPEAKS_V2))
     expect([await lead(), await lead(), await lead(), asked]).toEqual([
       ...Array(3).fill('probe'),
       1,
@@ -131,7 +144,7 @@ describe('who was not probed', () => {
   test('is refused: who was probed leads', async () => {
     answers = [(response) => setTimeout(() => says(403)(response, ''), 200), good]
     const one = sidecar()
-    const first = word(one.answers.lead(leadFor(depth1), {}))
+    const first = word(one.answers.lead(leadFor(depth1), SPEAKS_V2))
     await sleep(50)
     const others = [1, 2, 3].map(() => word(one.answers.prepare(orderFor(depth1), {})))
     expect(await first).toBe('refused')

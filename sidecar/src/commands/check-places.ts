@@ -2,6 +2,7 @@
  * What nginx takes around gitcache-location.conf, and what does not work there: the include is made of
  * nested locations, and nginx gives them neither variables nor conditions of the one around them.
  */
+import { checkNeighbours } from './check-neighbours.ts'
 import { checkHosts, checkProtection } from './check-protection.ts'
 import { checkSettings } from './check-settings.ts'
 import { type Finding, fail, ok, warn } from './finding.ts'
@@ -32,6 +33,7 @@ const CHECKS = [
   checkConditions,
   checkPattern,
   checkProtection,
+  checkNeighbours,
   checkReports,
 ]
 

@@ -9,7 +9,7 @@ import type { Directive } from './nginx-directives.ts'
 import { directivesOf, nameOf, namesIn, type Place } from './places.ts'
 
 export function checkVariables(place: Place): Finding[] {
-  return [...checkUses(place), ...checkProxyNames(place), ...checkRewrites(place)]
+  return [checkUses, checkConditions, checkProxyNames, checkRewrites].flatMap((one) => one(place))
 }
 
 /** That the locations inside inherit, and that decide who may have what. */
@@ -45,7 +45,18 @@ function usesOf(place: Place): Use[] {
     const values = name === 'auth_request_set' ? args.slice(1) : args
     return usesIn(values.join(' '), [name, ...args].join(' '), null)
   })
-  return [...direct, ...behind(place, direct)]
+  const all = [...direct, ...hashes(place)]
+  return [...all, ...behind(place, all)]
+}
+
+/** Which of several servers has a repository. */
+function hashes(place: Place): Use[] {
+  const http = place.find(({ name }) => name === 'http')
+  return directivesOf(http, 'upstream').flatMap((block) =>
+    directivesOf(block, 'hash').flatMap(({ args }) =>
+      usesIn(args[0] ?? '', `hash ${args.join(' ')}`, null)
+    )
+  )
 }
 
 /** Of each name the innermost level that has one counts. */
@@ -114,6 +125,26 @@ function holds(rows: Directive[] | null): boolean {
 
 function isWord(name: string): boolean {
   return ['default', 'hostnames', 'volatile', 'include'].includes(name)
+}
+
+/** The server's: run again with the path inside, they refuse what they let in before. */
+function checkConditions(place: Place): Finding[] {
+  const server = place.find(({ name }) => name === 'server')
+  return directivesOf(server, 'if')
+    .filter(({ args }) => {
+      const text = args.join(' ')
+      return namesIn(text).some((name) => PATHS.has(name)) && SEES_THE_END.test(withoutNames(text))
+    })
+    .map(({ args }) =>
+      fail(
+        `\`if ${args.join(' ')}\` of the server is asked again for the path inside, in ${nameOf(place)}`,
+        'use $request_uri'
+      )
+    )
+}
+
+function withoutNames(text: string): string {
+  return text.replace(/\$\{?\w+\}?/g, '')
 }
 
 /** In what nginx sends to the sidecar they are the sidecar's. */

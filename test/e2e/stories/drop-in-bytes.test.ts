@@ -222,13 +222,17 @@ onEachNginx((suite) => {
     const questions = [
       { ...post('fetch', clone), path },
       { ...post('ls-refs', LS_REFS), path },
-      { name: 'web page', path: '/fault/accel/page' },
       { ...post('odd', clone), path: '/fault/accel/a%20b.git/git-upload-pack' },
     ]
     for (const reply of await put(operator, 'with', 'faults', questions)) {
       expect(reply.status).toBe(200)
       expect(reply.body.toString()).toBe('own words\n')
     }
+    // In the operator's own location it is obeyed, as without us, and finds nothing.
+    const [page] = await put(operator, 'with', 'faults', [
+      { name: 'web page', path: '/fault/accel/page' },
+    ])
+    expect(page?.status).toBe(404)
   })
 })
 
