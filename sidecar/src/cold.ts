@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { errors } from 'undici'
 import { askTags } from '../../njs/src/git/authorize.ts'
 import { writeCanonicalRequest } from '../../njs/src/git/canonical.ts'
-import { isOfType, SERVICE } from '../../njs/src/git/classify.ts'
+import { isOfGit } from '../../njs/src/git/classify.ts'
 import { INFINITE_DEPTH, isStorable, isWhole } from '../../njs/src/git/fetch-request.ts'
 import { type Checked, check } from './cold-check.ts'
 import { asPass, ofRepository } from './faults.ts'
@@ -131,8 +131,7 @@ async function ask(work: Work): Promise<UpstreamAnswer | Overloaded> {
   }
   // Its words are for the leader alone: nginx asks again for him, and the next who waits leads.
   const plain = answer.headers['content-encoding'] === undefined
-  const type = String(answer.headers['content-type'] ?? '')
-  if (status !== 200 || !plain || !isOfType(SERVICE.answerType, type)) {
+  if (status !== 200 || !plain || !isOfGit(answer.headers['content-type'], false)) {
     source.kill()
     throw new Pass('refused', `upstream: ${status}`)
   }

@@ -51,11 +51,16 @@ export async function makeAnswer(
     // A clone on its way will be the mirror: never two transfers of the same history at once, unless
     // it takes so long that all who wait would be passed, a transfer each.
     if (!(await endsWithin(mirrors.making(work.name), patience(config)))) {
-      return discard(await answerFromUpstream(parts, work, commit))
+      return answerOnce(parts, work, commit)
     }
     // Who waits for this has been passed by now.
     if (Date.now() > end) throw new Pass('slow')
   }
+}
+
+/** Upstream's, which becomes no mirror. */
+async function answerOnce(parts: Parts, work: LeadersWork, commit: Commit): Promise<void> {
+  await discard(await answerFromUpstream(parts, work, commit))
 }
 
 /** From the mirror; from upstream where that is quicker, and the mirror is brought up to date behind it. */
@@ -68,7 +73,6 @@ async function update(
 ): Promise<void> {
   const { mirrors } = parts
   const ask = () => answerFromUpstream(parts, work, commit)
-  const askOnce = async () => discard(await ask())
   if (await mirrors.straight(work.name, work.source, work.request, ask)) {
     return
   }
@@ -81,12 +85,12 @@ async function update(
     if (error instanceof Overloaded) return askAllTheSame(parts, work, commit, error)
     if (!(error instanceof Pass)) throw error
     // What the mirror cannot give, upstream makes once, and not for each of those who wait.
-    if (error.reason === 'not-in-mirror') return askOnce()
+    if (error.reason === 'not-in-mirror') return answerOnce(parts, work, commit)
     if (error.reason !== 'busy') throw error
     const isOnce = !isAwaited() && !parts.turnedAway.has(work.key)
     parts.turnedAway.set(work.key, true)
     if (isOnce) throw error
-    return askOnce()
+    return answerOnce(parts, work, commit)
   }
 }
 
@@ -121,7 +125,7 @@ async function askAllTheSame(
   }
   try {
     // Our fetch was the first try.
-    await discard(await answerFromUpstream(parts, { ...work, retries: false }, heard))
+    await answerOnce(parts, { ...work, retries: false }, heard)
   } catch (refused) {
     resolve(!(refused instanceof Overloaded))
     throw refused

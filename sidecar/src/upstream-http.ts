@@ -7,7 +7,7 @@ import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import { gunzipSync } from 'node:zlib'
 import { Agent, buildConnector, type Dispatcher, errors, Pool, ProxyAgent, request } from 'undici'
 import type { Upstream as Asked } from '../../njs/src/git/authorize.ts'
-import { isOfType, SERVICE } from '../../njs/src/git/classify.ts'
+import { isOfGit, SERVICE } from '../../njs/src/git/classify.ts'
 import type { PktSource } from '../../njs/src/git/pkt-line.ts'
 import { forwardedHeaders } from './credentials.ts'
 import type { AnswerSource } from './job.ts'
@@ -142,9 +142,8 @@ export function askUpstream(
       // undici has the connection ready for the next question a turn of the event loop later.
       await setImmediate()
       if (answer.statusCode !== 200) return answer.statusCode
-      const type = method === 'GET' ? SERVICE.advertisedType : SERVICE.answerType
-      const isOfGit = isOfType(type, String(answer.headers['content-type'] ?? ''))
-      return bytes === null || !isOfGit ? null : decode(bytes, answer.headers['content-encoding'])
+      const isYes = isOfGit(answer.headers['content-type'], method === 'GET')
+      return bytes === null || !isYes ? null : decode(bytes, answer.headers['content-encoding'])
     } catch {
       return 504
     }

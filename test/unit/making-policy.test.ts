@@ -18,6 +18,24 @@ const HOUR = 3600 * 1000
 const NAME = { upstream: 'http://u', vhost: '', repository: '/a', format: 'sha1' as const }
 const SOURCE = { url: 'http://127.0.0.1:1/a.git', env: {}, beginWithin: 9000, stallAfter: 9000 }
 
+let count = 0
+function setUp(whenToMake: WhenToMake, measured: () => Promise<FetchOutcome>) {
+  count += 1
+  const dirs = prepareLayout(path.join(work.dir, `data-${count}`))
+  mkdirSync(dirs.mirrors, { recursive: true })
+  const makings = openMakings({
+    dirs,
+    whenToMake,
+    measured,
+    soundness: openSoundness(dirs, () => {}),
+    faults: () => {},
+    made: () => {},
+    shallow: () => {},
+  })
+  const state = newMakingState(newFetchState(NAME, path.join(dirs.mirrors, 'm.git')))
+  return { makings, state }
+}
+
 test.each<[when: WhenToMake, misses: [hours: number, key: string][], made: boolean]>([
   ['always', [[0, 'a']], true],
   [
@@ -65,22 +83,11 @@ test.each<[when: WhenToMake, misses: [hours: number, key: string][], made: boole
     true,
   ],
 ])('%s: %j', async (whenToMake, misses, made) => {
-  const dirs = prepareLayout(path.join(work.dir, `${whenToMake}-${misses.join('-')}`))
-  mkdirSync(dirs.mirrors, { recursive: true })
   let fetches = 0
-  const makings = openMakings({
-    dirs,
-    whenToMake,
-    measured: async () => {
-      fetches += 1
-      return 'ok'
-    },
-    soundness: openSoundness(dirs, () => {}),
-    faults: () => {},
-    made: () => {},
-    shallow: () => {},
+  const { makings, state } = setUp(whenToMake, async () => {
+    fetches += 1
+    return 'ok'
   })
-  const state = newMakingState(newFetchState(NAME, path.join(dirs.mirrors, 'm.git')))
   const begun = Date.now()
   for (const [i, [hours, key]] of misses.entries()) {
     vi.setSystemTime(begun + hours * HOUR)
@@ -93,24 +100,13 @@ test.each<[when: WhenToMake, misses: [hours: number, key: string][], made: boole
 })
 
 test('a mirror that cannot be made is tried again after 5 s, and after each failure twice as long', async () => {
-  const dirs = prepareLayout(path.join(work.dir, 'failing'))
-  mkdirSync(dirs.mirrors, { recursive: true })
   const begun = Date.now()
   const tries: number[] = []
   let outcome: FetchOutcome = 'failed'
-  const makings = openMakings({
-    dirs,
-    whenToMake: 'always',
-    measured: async () => {
-      tries.push(Math.floor((Date.now() - begun) / 1000))
-      return outcome
-    },
-    soundness: openSoundness(dirs, () => {}),
-    faults: () => {},
-    made: () => {},
-    shallow: () => {},
+  const { makings, state } = setUp('always', async () => {
+    tries.push(Math.floor((Date.now() - begun) / 1000))
+    return outcome
   })
-  const state = newMakingState(newFetchState(NAME, path.join(dirs.mirrors, 'm.git')))
   const missAt = async (seconds: number) => {
     vi.setSystemTime(begun + seconds * 1000)
     makings.missed(state, SOURCE, 'a')

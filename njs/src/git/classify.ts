@@ -32,9 +32,13 @@ export const SERVICE: Service = {
   advertisedType: 'application/x-git-upload-pack-advertisement',
 }
 
-/** Whether a Content-Type says so; with parameters it says the same. RFC 9110, 8.3.1. */
-export function isOfType(type: string, given: string | undefined): boolean {
-  return given === type || (given !== undefined && mediaType(given) === type)
+/**
+ * Whether the Content-Type of an answer is git's: a file that a client has put there may have the bytes of
+ * a yes, and not the type. With parameters it says the same: RFC 9110, 8.3.1. `isAdvertised`: of info/refs.
+ */
+export function isOfGit(given: string | string[] | undefined, isAdvertised: boolean): boolean {
+  const type = isAdvertised ? SERVICE.advertisedType : SERVICE.answerType
+  return given === type || mediaType(String(given)) === type
 }
 
 function mediaType(given: string): string {

@@ -2,7 +2,7 @@
 import type { Told } from '../act.ts'
 import { bufferSource, decoded, encodedAs } from '../bytes.ts'
 import { authorize, type Upstream, type Verdict } from '../git/authorize.ts'
-import { isOfType, SERVICE } from '../git/classify.ts'
+import { isOfGit } from '../git/classify.ts'
 import type { FetchRequest } from '../git/fetch-request.ts'
 import type { PktSource } from '../git/pkt-line.ts'
 import { endWatch, isOver, MAX_ANSWER, startWatch } from './bounded.ts'
@@ -78,16 +78,11 @@ async function ask(
     refusals[location] = reply
     return reply.status
   }
-  if (isOver(r, size) || reply.responseBuffer === undefined || !isOfGit(reply, body === null)) {
+  const isYes = isOfGit(reply.headersOut['Content-Type'], body === null)
+  if (isOver(r, size) || reply.responseBuffer === undefined || !isYes) {
     return null
   }
   return decoded(reply.responseBuffer, reply.headersOut['Content-Encoding'], MAX_ANSWER)
-}
-
-/** A file that a client has put there may have the bytes of a yes, and not the type. */
-function isOfGit(reply: NginxReply, isAdvertised: boolean): boolean {
-  const type = isAdvertised ? SERVICE.advertisedType : SERVICE.answerType
-  return isOfType(type, reply.headersOut['Content-Type'] as string | undefined)
 }
 
 /** Of the connection, or nginx's own. */

@@ -58,13 +58,13 @@ export async function checkReach(dump: string, nginx: Nginx): Promise<Finding[]>
 async function checkListens(dump: string): Promise<Finding[]> {
   const addresses = serversOf(dump).map((server) => server.replace(/^unix:/, ''))
   const open = await Promise.all(
-    addresses.map((one) => (isUnixSocket(one) ? canAccess(one, constants.W_OK) : isAddress(one)))
+    addresses.map((to) => (isUnixSocket(to) ? canAccess(to, constants.W_OK) : isAddress(to)))
   )
   const asked = addresses.filter((_, i) => open[i])
   const answer = await Promise.all(asked.map(canConnect))
   return asked
     .filter((_, i) => !answer[i])
-    .map((one) => fail(`no sidecar answers at ${one}`, 'start it, and look at what it says'))
+    .map((to) => fail(`no sidecar answers at ${to}`, 'start it, and look at what it says'))
 }
 
 function checkAccess(dump: string, nginx: Nginx): Finding[] {

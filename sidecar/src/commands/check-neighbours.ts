@@ -1,7 +1,7 @@
 /** Directives beside the include, or around it, that work without it and not with it. */
 import { type Finding, fail, warn } from './finding.ts'
 import type { Directive } from './nginx-directives.ts'
-import { directivesOf, nameOf, type Place, settingOf } from './places.ts'
+import { blockOf, directivesOf, nameOf, type Place, settingOf } from './places.ts'
 
 interface Neighbour {
   pattern: RegExp
@@ -45,8 +45,7 @@ const NEIGHBOURS: Neighbour[] = [
 ]
 
 export function checkNeighbours(place: Place): Finding[] {
-  const around = place.flatMap(({ block }) => block ?? [])
-  const beside = around.filter((one) => !isOfLocation(one)).map(textOf)
+  const beside = place.flatMap(({ block }) => block ?? []).map(written)
   const found = NEIGHBOURS.flatMap(({ pattern, level, what, fix }) =>
     beside
       .filter((text) => pattern.test(text))
@@ -55,18 +54,14 @@ export function checkNeighbours(place: Place): Finding[] {
   return [...found, ...checkServers(place)]
 }
 
-function isOfLocation({ name }: Directive): boolean {
-  return ['server', 'location', 'upstream'].includes(name)
-}
-
 /** Ends with a space where there is no argument. */
-function textOf({ name, args }: Directive): string {
+function written({ name, args }: Directive): string {
   return `${name} ${args.join(' ')}`
 }
 
 /** A probe that is given up after 12 s counts as a failure of its server. ngx_http_upstream_module, max_fails. */
 function checkServers(place: Place): Finding[] {
-  const http = place.find(({ name }) => name === 'http')
+  const http = blockOf(place, 'http')
   const name = settingOf(place, '$gitcache_upstream')?.replace(/^https?:\/\//, '')
   const block = directivesOf(http, 'upstream').find(({ args }) => args[0] === name)
   const servers = directivesOf(block, 'server')

@@ -7,7 +7,16 @@ import { checkHosts, checkProtection } from './check-protection.ts'
 import { checkSettings } from './check-settings.ts'
 import { type Finding, fail, ok, warn } from './finding.ts'
 import { type Directive, readDirectives } from './nginx-directives.ts'
-import { directivesOf, nameOf, type Place, placesOf, setsOf, settingOf } from './places.ts'
+import {
+  blockOf,
+  directivesOf,
+  innermost,
+  nameOf,
+  type Place,
+  placesOf,
+  setsOf,
+  settingOf,
+} from './places.ts'
 
 /** `dump`: of nginx -T, with its comments. */
 export function checkPlaces(dump: string): Finding[] {
@@ -40,8 +49,8 @@ const CHECKS = [
 /** By `set` in the server, or by a map that has a row with something in it. */
 function checkUpstream(place: Place): Finding[] {
   const isIt = ({ args }: Directive) => args[0] === '$gitcache_upstream'
-  const server = place.find(({ name }) => name === 'server')
-  const http = place.find(({ name }) => name === 'http')
+  const server = blockOf(place, 'server')
+  const http = blockOf(place, 'http')
   const isSet = setsOf(server).some(isIt)
   const isMapped = directivesOf(http, 'map').some(
     ({ args, block }) =>
@@ -160,10 +169,8 @@ function checkPattern(place: Place): Finding[] {
     : []
 }
 
-/** Of several levels the innermost that has one counts. */
 function isReported(place: Place): boolean {
-  const level = place.findLast((block) => directivesOf(block, 'access_log').length > 0)
-  return directivesOf(level, 'access_log').some(({ args }) => args.includes('gitcache_report'))
+  return innermost(place, 'access_log').some(({ args }) => args.includes('gitcache_report'))
 }
 
 function checkReports(place: Place): Finding[] {

@@ -6,7 +6,17 @@
 import { checkPrecedence } from './check-precedence.ts'
 import { checkVariables } from './check-variables.ts'
 import { type Finding, fail, warn } from './finding.ts'
-import { directivesOf, nameOf, namesIn, type Place, setsOf, settingOf, textOf } from './places.ts'
+import {
+  blockOf,
+  directivesOf,
+  innermost,
+  nameOf,
+  namesIn,
+  type Place,
+  setsOf,
+  settingOf,
+  textOf,
+} from './places.ts'
 
 export function checkProtection(place: Place): Finding[] {
   return [checkPrecedence, checkVariables, checkSetTwice, checkHost].flatMap((one) => one(place))
@@ -14,7 +24,7 @@ export function checkProtection(place: Place): Finding[] {
 
 /** What the server sets is set anew in each of the locations inside; auth_request_set is not. */
 function checkSetTwice(place: Place): Finding[] {
-  const server = place.find(({ name }) => name === 'server')
+  const server = blockOf(place, 'server')
   const set = new Set(setsOf(server).map(({ args }) => args[0]))
   const names = place.flatMap((block) =>
     directivesOf(block, 'auth_request_set').map(({ args }) => args[0] ?? '')
@@ -51,10 +61,9 @@ function checkHost(place: Place): Finding[] {
   )
 }
 
-/** What proxy_set_header says of it: of several levels the innermost that has one counts. Null where nothing. */
+/** What proxy_set_header says of it. Null where nothing. */
 export function hostOf(place: Place): string | null {
-  const level = place.findLast((block) => directivesOf(block, 'proxy_set_header').length > 0)
-  const [host] = directivesOf(level, 'proxy_set_header').filter(({ args }) =>
+  const [host] = innermost(place, 'proxy_set_header').filter(({ args }) =>
     /^host$/i.test(args[0] ?? '')
   )
   return host?.args[1] ?? null

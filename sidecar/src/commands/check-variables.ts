@@ -6,10 +6,12 @@
 import { SETTINGS } from './check-settings.ts'
 import { type Finding, fail } from './finding.ts'
 import type { Directive } from './nginx-directives.ts'
-import { directivesOf, nameOf, namesIn, type Place } from './places.ts'
+import { blockOf, directivesOf, innermost, nameOf, namesIn, type Place } from './places.ts'
 
 export function checkVariables(place: Place): Finding[] {
-  return [checkUses, checkConditions, checkProxyNames, checkRewrites].flatMap((one) => one(place))
+  return [checkUses, checkPathConditions, checkProxyNames, checkRewrites].flatMap((one) =>
+    one(place)
+  )
 }
 
 /** That the locations inside inherit, and that decide who may have what. */
@@ -51,7 +53,7 @@ function usesOf(place: Place): Use[] {
 
 /** Which of several servers has a repository. */
 function hashes(place: Place): Use[] {
-  const http = place.find(({ name }) => name === 'http')
+  const http = blockOf(place, 'http')
   return directivesOf(http, 'upstream').flatMap((block) =>
     directivesOf(block, 'hash').flatMap(({ args }) =>
       usesIn(args[0] ?? '', `hash ${args.join(' ')}`, null)
@@ -59,14 +61,10 @@ function hashes(place: Place): Use[] {
   )
 }
 
-/** Of each name the innermost level that has one counts. */
 function inherited(place: Place): Directive[] {
   const all = place.flatMap(({ block }) => block ?? [])
   const names = new Set(all.map(({ name }) => name).filter((name) => INHERITED.test(name)))
-  return [...names].flatMap((name) => {
-    const level = place.findLast((block) => directivesOf(block, name).length > 0)
-    return directivesOf(level, name)
-  })
+  return [...names].flatMap((name) => innermost(place, name))
 }
 
 function usesIn(value: string, text: string, rows: Directive[] | null): Use[] {
@@ -95,8 +93,8 @@ function behind(place: Place, direct: readonly Use[]): Use[] {
 
 /** A `set` in an `if` may have the groups of its condition. */
 function definitionsOf(place: Place): Definition[] {
-  const http = place.find(({ name }) => name === 'http')
-  const server = place.find(({ name }) => name === 'server')
+  const http = blockOf(place, 'http')
+  const server = blockOf(place, 'server')
   const maps = directivesOf(http, 'map').map(({ args, block }) => {
     const [source = '', name = ''] = args
     const text = `map ${args.join(' ')}`
@@ -128,8 +126,8 @@ function isWord(name: string): boolean {
 }
 
 /** The server's: run again with the path inside, they refuse what they let in before. */
-function checkConditions(place: Place): Finding[] {
-  const server = place.find(({ name }) => name === 'server')
+function checkPathConditions(place: Place): Finding[] {
+  const server = blockOf(place, 'server')
   return directivesOf(server, 'if')
     .filter(({ args }) => {
       const text = args.join(' ')
@@ -149,8 +147,7 @@ function withoutNames(text: string): string {
 
 /** In what nginx sends to the sidecar they are the sidecar's. */
 function checkProxyNames(place: Place): Finding[] {
-  const level = place.findLast((block) => directivesOf(block, 'proxy_set_header').length > 0)
-  return directivesOf(level, 'proxy_set_header')
+  return innermost(place, 'proxy_set_header')
     .filter(({ args: [name = '', value = ''] }) => {
       const isWhole = /^host$/i.test(name) && /^\$\{?proxy_host\}?$/.test(value)
       return !isWhole && namesIn(value).some((one) => one === 'proxy_host' || one === 'proxy_port')
@@ -165,7 +162,7 @@ function checkProxyNames(place: Place): Finding[] {
 
 /** What is rewritten once without the include is rewritten in each of the locations inside. */
 function checkRewrites(place: Place): Finding[] {
-  const server = place.find(({ name }) => name === 'server')
+  const server = blockOf(place, 'server')
   return [server, ...directivesOf(server, 'if')]
     .flatMap((block) => directivesOf(block, 'rewrite'))
     .filter(({ args }) => !isRedirect(args) && isAnotherAgain(args))

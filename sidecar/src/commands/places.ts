@@ -21,7 +21,7 @@ export function isWork({ name, args }: Directive): boolean {
 /** `location /git/ of server git.example.org`. */
 export function nameOf(place: Place): string {
   const { name = '', args = [] } = place.at(-1) ?? {}
-  const server = place.find((one) => one.name === 'server')
+  const server = blockOf(place, 'server')
   const [known] = ['server_name', 'listen'].flatMap((key) => directivesOf(server, key))
   const of = server === undefined ? '' : ` of server ${known?.args[0] ?? ''}`
   return name === 'server' ? of.slice(' of '.length) : `${[name, ...args].join(' ')}${of}`
@@ -29,6 +29,19 @@ export function nameOf(place: Place): string {
 
 export function directivesOf(block: Directive | undefined, name: string): Directive[] {
   return (block?.block ?? []).filter((one) => one.name === name)
+}
+
+/** Of several levels the innermost that has one counts: what it has of that name. */
+export function innermost(place: Place, name: string): Directive[] {
+  return directivesOf(
+    place.findLast((block) => directivesOf(block, name).length > 0),
+    name
+  )
+}
+
+/** `http` or `server` around it. */
+export function blockOf(place: Place, name: string): Directive | undefined {
+  return place.find((block) => block.name === name)
 }
 
 /** Its one value for all of the server; null where it depends on the request. */
@@ -39,8 +52,8 @@ export function settingOf(place: Place, name: string): string | null {
 
 /** The same with the variables in it; null where there are several. */
 export function textOf(place: Place, name: string): string | null {
-  const http = place.find((one) => one.name === 'http')
-  const server = place.find((one) => one.name === 'server')
+  const http = blockOf(place, 'http')
+  const server = blockOf(place, 'server')
   const map = directivesOf(http, 'map').findLast(({ args }) => args[1] === name)
   const rows = map?.block ?? []
   const sets = setsOf(server).filter(({ args }) => args[0] === name)

@@ -38,7 +38,7 @@ export const GUARDS = {
   ],
   'a yes is a 200 in packets': [
     ['njs/src/nginx/upstream.ts', 'if (reply.status !== 200) {', 'if (reply.status === 0) {'],
-    ['njs/src/nginx/upstream.ts', '!isOfGit(reply, body === null)', 'false'],
+    ['njs/src/nginx/upstream.ts', 'undefined || !isYes', 'undefined'],
     [
       PROBE,
       "if (pkts === null || pkts.length === 0) {\n    return { kind: 'no' }",
